@@ -1,0 +1,25 @@
+"""The kinds of trouble a user can run into, one exception each.
+
+Every message is one sentence that names what is wrong, where (file, key, class), and what to do about it.
+The command lines print that sentence and exit; a library user catches :class:`DeclipError` or a subclass.
+"""
+
+
+class DeclipError(Exception):
+    """Base of every error the project raises about its input."""
+
+
+class ConfigError(DeclipError, ValueError):
+    """A configuration that cannot work: unknown name, impossible value, missing file."""
+
+
+class DataError(DeclipError):
+    """A dataset, image, label or class list that is missing, unreadable or inconsistent."""
+
+
+class CheckpointError(DeclipError):
+    """A weight file that is missing, corrupt, unsafe or made for another model."""
+
+
+class TrainingError(DeclipError):
+    """A training run that cannot go on, such as one whose loss is no longer finite."""
