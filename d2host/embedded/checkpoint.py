@@ -1,0 +1,27 @@
+"""fvcore's checkpointer, reading tensors only."""
+
+import torch
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from d2host.embedded import comm
+
+
+class DetectionCheckpointer(Checkpointer):
+    """Saves on process 0 only; loads without running code from the file.
+
+    Args:
+        model: what is saved and loaded.
+        save_dir: directory of the checkpoints.
+        save_to_disk: default: only on process 0.
+        checkpointables: further objects with ``state_dict`` and ``load_state_dict``.
+    """
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables):
+        save_to_disk = comm.is_main_process() if save_to_disk is None else save_to_disk
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+
+    def _load_file(self, filename: str) -> dict:
+        with self.path_manager.open(filename, "rb") as file:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        return loaded if "model" in loaded else {"model": loaded}

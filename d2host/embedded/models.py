@@ -1,0 +1,36 @@
+"""Registries of model parts and the functions that build them from a config."""
+
+from dataclasses import dataclass
+
+import torch
+from fvcore.common.registry import Registry
+from torch import nn
+
+META_ARCH_REGISTRY = Registry("META_ARCH")
+SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS")
+BACKBONE_REGISTRY = Registry("BACKBONE")
+
+
+@dataclass
+class ShapeSpec:
+    """What is known of a feature map before it exists."""
+
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    stride: int | None = None
+
+
+def build_model(cfg) -> nn.Module:
+    """The meta-architecture named by ``MODEL.META_ARCHITECTURE``, on ``MODEL.DEVICE``; weights are not loaded."""
+    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).to(torch.device(cfg.MODEL.DEVICE))
+
+
+def build_backbone(cfg, input_shape: ShapeSpec | None = None) -> nn.Module:
+    """The backbone named by ``MODEL.BACKBONE.NAME``."""
+    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, input_shape or ShapeSpec(channels=3))
+
+
+def build_sem_seg_head(cfg, input_shape) -> nn.Module:
+    """The semantic-segmentation head named by ``MODEL.SEM_SEG_HEAD.NAME``."""
+    return SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)(cfg, input_shape)

@@ -1,0 +1,88 @@
+"""Command line, log, and everything else that happens before a run."""
+
+import argparse
+import logging
+import os
+import random
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from d2host.embedded import comm
+from d2host.resolve import HOST
+
+LOGGERS = ("d2host", "declip", "catseg", "fvcore")
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """The options that users of Detectron2 know."""
+    parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path to a config file")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output directory")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate only")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes per machine, one GPU each")
+    parser.add_argument("--num-machines", type=int, default=1, help="machines")
+    parser.add_argument("--machine-rank", type=int, default=0, help="the number of this machine")
+    parser.add_argument("--dist-url", default="auto", help="address where the processes of the run meet")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE pairs, last on the line")
+    return parser
+
+
+def setup_logger(
+    output: str | None = None, distributed_rank: int = 0, *, name: str = "d2host", color: bool = True, **_
+) -> logging.Logger:
+    """Log to the terminal (process 0) and to ``log.txt`` in ``output`` (each process its own); safe to repeat."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    plain = logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
+    existing = {getattr(handler, "destination", None) for handler in logger.handlers}
+    if distributed_rank == 0 and "terminal" not in existing:
+        _attach(logger, logging.StreamHandler(sys.stdout), "terminal", plain)
+    if output is not None:
+        path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"
+        if distributed_rank > 0:
+            path = path.with_name(f"{path.name}.rank{distributed_rank}")
+        if str(path) not in existing:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _attach(logger, logging.FileHandler(path, encoding="utf-8"), str(path), plain)
+    return logger
+
+
+def _attach(logger: logging.Logger, handler: logging.Handler, destination: str, formatter: logging.Formatter) -> None:
+    handler.destination = destination
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+
+
+def default_setup(cfg, args) -> None:
+    """Prepare a run: output directory, log (its first line names the host), ``config.yaml``, seed."""
+    rank = comm.get_rank()
+    if comm.is_main_process():
+        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+    for name in LOGGERS:
+        setup_logger(cfg.OUTPUT_DIR, rank, name=name)
+    logger = logging.getLogger("d2host")
+    logger.info(str(HOST))
+    logger.info("%d process(es), torch %s", comm.get_world_size(), torch.__version__)
+    logger.info("Arguments: %s", args)
+    if comm.is_main_process():
+        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+        path.write_text(cfg.dump(), encoding="utf-8")
+        logger.info("The full configuration is in %s", path)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if not getattr(args, "eval_only", False):
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def seed_all_rng(seed: int | None = None) -> None:
+    """Seed numpy, torch and random; None: from the time and process."""
+    if seed is None:
+        seed = os.getpid() + int(datetime.now().strftime("%S%f")) + int.from_bytes(os.urandom(2), "big")
+        logging.getLogger("d2host").info("Using a random seed %d", seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    random.seed(seed)
