@@ -1,0 +1,230 @@
+"""The decoupled CLIP encoder: an open_clip model whose last block yields dense features.
+
+Shape legend
+    B     images                       C  width of the shared image-text space (``embed_dim``)
+    h, w  grid, input over patch size  D  width of the image tower
+
+Source: DeCLIP (CVPR 2025), Sec. 3.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from declip.attention import AttentionScale, ContextType, decoupled_attention
+from declip.checkpoint import is_weight_file, load_encoder_weights, read_metadata
+from declip.errors import ConfigError
+from declip.models import create_clip, load_tokenizer
+from declip.towers import select_tower
+from declip.towers.base import Tokens
+
+TEXT_CHUNK = 512  # prompts encoded at once
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What :meth:`DenseCLIP.encode_dense` returns.
+
+    Attributes:
+        content: B×C×h×w features in the shared image-text space, not L2-normalised (Eq. 5).
+        context: B×(h*w)×D per projection the context type uses, heads concatenated, without class token (Eq. 4);
+            empty for ``vanilla`` and ``maskclip``.
+        hidden: B×D×h×w output of each block asked for, by block index.
+    """
+
+    content: Tensor
+    context: tuple[Tensor, ...]
+    hidden: dict[int, Tensor]
+
+
+class DenseCLIP(nn.Module):
+    """A CLIP whose image tower also gives one feature per patch.
+
+    Args:
+        clip: an open_clip model (``CLIP`` or ``CustomTextCLIP``) of a supported family.
+        name: what messages and saved weights call it.
+        tokenizer: texts → N×L int64 token ids.
+        pixel_mean, pixel_std: of the image tower, RGB in [0, 1].
+        context: how the last block attends.
+        attention_scale: factor on its similarities.
+
+    Attributes:
+        patch_size, image_size: pixels; image_size is the native side.
+        embed_dim: C. width: D. num_blocks: transformer blocks of the image tower.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        *,
+        name: str,
+        tokenizer,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        context: ContextType = ContextType.QK,
+        attention_scale: AttentionScale = AttentionScale.SQRT_D,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.name = name
+        self.context = context
+        self.attention_scale = attention_scale
+        self.image_tower, self.text_tower = select_tower(clip, name)
+        self._tokenizer = tokenizer
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+        self.patch_size = self.image_tower.patch_size
+        self.image_size = self.image_tower.image_size
+        self.width = self.image_tower.width
+        self.num_blocks = len(self.image_tower.blocks)
+        self.embed_dim = _shared_width(clip)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""
+        return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def encode_dense(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
+        """One feature per patch, in the space of the text embeddings (Eq. 4-6).
+
+        Args:
+            images: B×3×H×W, normalised; H and W any multiples of the patch size.
+            hidden_blocks: zero-based indices of blocks whose output is wanted; the last block has one only for
+                ``vanilla`` and ``maskclip``.
+
+        Raises:
+            ConfigError: a side is no multiple of the patch size, or a block does not exist.
+        """
+        grid = self._grid(images)
+        tower, last = self.image_tower, self.num_blocks - 1
+        self._check_blocks(hidden_blocks)
+        hidden = {}
+
+        def keep(index: int, x: Tensor) -> None:
+            if index in hidden_blocks:
+                hidden[index] = self._as_map(x, grid)
+
+        tokens = tower.embed(images)
+        for index in range(last):
+            tokens = tower.run_block(index, tokens)
+            keep(index, tokens.x)
+        x, context = self._last_block(tokens)
+        keep(last, x)
+        return DenseFeatures(self._as_map(tower.project(x), grid), context, hidden)
+
+    def _last_block(self, tokens: Tokens) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output tokens B×L×D and context features of the last block under this encoder's context type."""
+        tower = self.image_tower
+        if self.context is ContextType.VANILLA:
+            return tower.run_block(self.num_blocks - 1, tokens).x, ()
+        projections = tower.last_projections(tokens.x)
+        heads = (tower.split_heads(projection) for projection in projections)
+        attended = tower.merge_heads(decoupled_attention(*heads, self.context, self.attention_scale))
+        content = tower.last_output(attended)
+        if self.context is ContextType.MASKCLIP:
+            content = tower.last_feed_forward(tokens.x + content)
+        patches = slice(tower.num_prefix_tokens, None)
+        return content, tuple(projections[which][:, patches] for which in self.context.projections)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
+
+        Raises:
+            ConfigError: a side is no multiple of the patch size.
+        """
+        self._grid(images)
+        tokens = self.image_tower.embed(images)
+        for index in range(self.num_blocks):
+            tokens = self.image_tower.run_block(index, tokens)
+        return self.image_tower.pool(tokens.x)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts → N×L int64 token ids, on the encoder's device."""
+        return self._tokenizer(list(texts)).to(self.pixel_mean.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids N×L → text embeddings N×C, not L2-normalised."""
+        return torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts → text embeddings N×C, not L2-normalised."""
+        return self.encode_tokens(self.tokenize(texts))
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """The parameters that text embeddings depend on."""
+        image = {id(parameter) for parameter in self.clip.visual.parameters()}
+        return [parameter for parameter in self.clip.parameters() if id(parameter) not in image]
+
+    def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """B×L×K tokens → B×K×h×w, prefix dropped."""
+        return x[:, self.image_tower.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size or not height * width:
+            raise ConfigError(
+                f"images of {height}x{width} pixels do not divide into the {self.patch_size}-pixel patches of "
+                f"'{self.name}': resize or pad both sides to multiples of {self.patch_size}"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def _check_blocks(self, hidden_blocks: Sequence[int]) -> None:
+        keeps_last = self.context in (ContextType.VANILLA, ContextType.MASKCLIP)
+        count = self.num_blocks if keeps_last else self.num_blocks - 1
+        for index in hidden_blocks:
+            if not 0 <= index < count:
+                raise ConfigError(
+                    f"block {index} of '{self.name}' has no hidden features under context '{self.context.value}': "
+                    f"choose blocks from 0 to {count - 1}"
+                )
+
+
+def _shared_width(clip: nn.Module) -> int:
+    text = clip if hasattr(clip, "token_embedding") else clip.text
+    projection = text.text_projection
+    return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+
+
+def build_encoder(
+    name: str,
+    weights: str | None = None,
+    context: str | None = None,
+    attention_scale: str | None = None,
+) -> DenseCLIP:
+    """Build an encoder by name.
+
+    Args:
+        name: any open_clip name of a supported family (``EVA02-B-16``, ``ViT-L-14-336``, ...) or ``nano``.
+        weights: None or empty for random weights, an open_clip pretrained tag, or a path to a weight file.
+        context: a :class:`ContextType` value; None: what the weight file says, else ``qk``.
+        attention_scale: an :class:`AttentionScale` value; None: what the weight file says, else ``sqrt_d``.
+
+    Raises:
+        ConfigError: unknown name, tag, context or scale.
+        CheckpointError: the weight file is missing, corrupt or made for another model.
+    """
+    path = weights if weights and is_weight_file(weights) else None
+    metadata = read_metadata(path) if path else {}
+    model = create_clip(name, tag=weights if weights and not path else None)
+    encoder = DenseCLIP(
+        model.clip,
+        name=name,
+        tokenizer=load_tokenizer(name),
+        pixel_mean=model.pixel_mean,
+        pixel_std=model.pixel_std,
+        context=_parse(ContextType, "context", context or metadata.get("context", "qk")),
+        attention_scale=_parse(
+            AttentionScale, "attention_scale", attention_scale or metadata.get("attention_scale", "sqrt_d")
+        ),
+    )
+    if path:
+        load_encoder_weights(encoder, path)
+    return encoder
+
+
+def _parse(kind, key: str, value: str):
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigError(f"{key} '{value}' is unknown: choose one of {', '.join(member.value for member in kind)}") from None
