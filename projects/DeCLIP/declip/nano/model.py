@@ -1,0 +1,52 @@
+"""nano-CLIP: a vision transformer and a text transformer small enough to train on a laptop.
+
+Both are open_clip's own classes. The text tower reads whole words of a small lexicon instead of byte pairs, so that
+its embedding table does not outweigh everything else.
+"""
+
+import re
+
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor
+
+from declip.nano.vocabulary import COLORS, SHAPES, STUFF
+
+NANO_NAME = "nano"
+CONTEXT_LENGTH = 16
+FUNCTION_WORDS = ("a", "an", "and", "the", "photo", "picture", "of", "in", "on", "with", "scene", "some", "there", "is", "are")
+
+
+class NanoTokenizer:
+    """Words → ids: 0 pads, 1 starts, 2 stands for any unknown word, and the highest id ends the text."""
+
+    def __init__(self, words: tuple[str, ...], context_length: int = CONTEXT_LENGTH) -> None:
+        self.ids = {word: index for index, word in enumerate(dict.fromkeys(words), start=3)}
+        self.end = 3 + len(self.ids)
+        self.vocab_size = self.end + 1
+        self.context_length = context_length
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """N texts → N×context_length int64; longer texts are cut, their end kept."""
+        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
+        for row, text in zip(tokens, texts, strict=True):
+            words = [self.ids.get(word, 2) for word in re.findall(r"[a-z]+", text.lower())]
+            ids = [1, *words[: self.context_length - 2], self.end]
+            row[: len(ids)] = torch.tensor(ids)
+        return tokens
+
+
+def nano_tokenizer() -> NanoTokenizer:
+    """The tokenizer of nano-CLIP."""
+    return NanoTokenizer((*FUNCTION_WORDS, *STUFF, *COLORS, *SHAPES))
+
+
+def create_nano_clip() -> CLIP:
+    """nano-CLIP with random weights: 128-px images, 8-px patches, 6 blocks of width 192; 128 shared channels."""
+    return CLIP(
+        embed_dim=128,
+        vision_cfg=CLIPVisionCfg(image_size=128, patch_size=8, width=192, layers=6, head_width=48),
+        text_cfg=CLIPTextCfg(
+            context_length=CONTEXT_LENGTH, vocab_size=nano_tokenizer().vocab_size, width=128, heads=4, layers=3
+        ),
+    )
