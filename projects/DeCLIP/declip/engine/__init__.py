@@ -1,1 +1,32 @@
+"""What every training of the project shares, whatever it trains.
 
+* :class:`Trainer`, :class:`StepOptions`: the loop body with accumulation, autocast, clipping and exact resume
+* :class:`RunCheckpointer`: atomic checkpoints of a whole run
+* :class:`ResumableSampler`: which sample comes when
+* :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
+* :class:`Precision`: mixed precision on CUDA and CPU
+* :func:`launch`, :func:`setup_run`: processes, logs and device
+"""
+
+from declip.engine.checkpoint import RunCheckpointer
+from declip.engine.distributed import launch
+from declip.engine.optimizer import OptimizerOptions, build_optimizer
+from declip.engine.precision import Precision
+from declip.engine.sampler import ResumableSampler
+from declip.engine.schedule import warmup_cosine
+from declip.engine.setup import resolve_device, setup_run
+from declip.engine.trainer import StepOptions, Trainer
+
+__all__ = [
+    "OptimizerOptions",
+    "Precision",
+    "ResumableSampler",
+    "RunCheckpointer",
+    "StepOptions",
+    "Trainer",
+    "build_optimizer",
+    "launch",
+    "resolve_device",
+    "setup_run",
+    "warmup_cosine",
+]

@@ -1,0 +1,118 @@
+"""Checkpoints of a whole run: written whole or not at all.
+
+Files as Detectron2 users know them: ``model_0004999.pth``, ``model_final.pth`` and ``last_checkpoint``, which names
+the newest. A checkpoint is written to a temporary file, flushed to disk and renamed, and ``last_checkpoint`` follows
+only then: a process killed at any moment leaves the previous checkpoint in place.
+"""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from d2host import comm
+from declip.checkpoint import describe_mismatch, read_state_dict
+from declip.errors import CheckpointError
+
+POINTER = "last_checkpoint"
+
+
+class RunCheckpointer:
+    """Saves and restores a model with the state of its training.
+
+    Args:
+        directory: where checkpoints go.
+        keep: how many periodic checkpoints to keep (the final one is always kept); 0: all.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 3) -> None:
+        self.directory = Path(directory)
+        self.keep = keep
+
+    def save(self, name: str, model: nn.Module, training: dict[str, Any]) -> Path:
+        """Write ``name.pth`` with the model's tensors and ``training`` (tensors and plain values); process 0 only.
+
+        Raises:
+            CheckpointError: the file cannot be written; what was saved before is untouched.
+        """
+        path = self.directory / f"{name}.pth"
+        if comm.is_main_process():
+            content = {"model": unwrap(model).state_dict(), "training": training}
+            self._write(path, lambda file: torch.save(content, file))
+            self._write(self.directory / POINTER, lambda file: file.write(path.name.encode()))
+            self._prune()
+            logging.getLogger(__name__).info("Saved %s", path)
+        return path
+
+    def _write(self, path: Path, write) -> None:
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            last = self.last()
+            kept = f"the last whole checkpoint is {last}" if last else "there is no earlier checkpoint"
+            raise CheckpointError(f"{path} could not be written ({error}): free disk space; {kept}") from error
+
+    def _prune(self) -> None:
+        periodic = sorted(self.directory.glob("model_[0-9]*.pth"))
+        for old in periodic[: -self.keep] if self.keep else []:
+            old.unlink()
+
+    def last(self) -> Path | None:
+        """The newest whole checkpoint, if there is one."""
+        pointer = self.directory / POINTER
+        if not pointer.is_file():
+            return None
+        path = self.directory / pointer.read_text(encoding="utf-8").strip()
+        return path if path.is_file() else None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DistributedDataParallel."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
+    """Load a checkpoint of a run into ``model``, strictly, and return its training state.
+
+    Raises:
+        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): remove it to start anew") from error
+    if not isinstance(content, dict) or "training" not in content:
+        raise CheckpointError(f"{path} holds weights but no training state: give it as MODEL.WEIGHTS instead of resuming")
+    _load_strictly(model, content["model"], path)
+    return content["training"]
+
+
+def load_weights(path: str | Path, model: nn.Module) -> None:
+    """Load the model's tensors from a checkpoint of a run or a bare state dict, strictly.
+
+    Raises:
+        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
+    _load_strictly(model, read_state_dict(path), path)
+
+
+def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
+    model = unwrap(model)
+    differences = describe_mismatch(model.state_dict(), state)
+    if differences:
+        raise CheckpointError(f"checkpoint {path} is of another model than the config describes: {differences}")
+    model.load_state_dict(state)
