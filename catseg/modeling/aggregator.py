@@ -1,0 +1,197 @@
+"""CAT-Seg's cost aggregation: from cosine similarities to segmentation logits.
+
+Shape legend
+    B     images                 T     classes            P     prompts per class
+    h, w  token grid (N = h*w)   C     hidden channels    E     width of the shared image-text space
+
+Source: CAT-Seg (CVPR 2024), Sec. 3: the cost volume (cosine between every token and every class) is embedded by a
+7×7 convolution, refined by alternating spatial and class aggregation, and decoded to four times the resolution.
+
+One layout throughout: tokens T×N×C of one image, channels last. The stages that treat classes independently run in
+chunks of classes, the stage that treats positions independently in chunks of positions, so the tokens themselves
+are the only tensor that grows with the vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from catseg.modeling.category import ClassAggregation
+from catseg.modeling.decoder import Decoder
+from catseg.modeling.spatial import SpatialAggregation
+
+UNSELECTED_LOGIT = -100.0  # of classes beyond the padded number that are not aggregated (public CAT-Seg)
+
+
+def cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
+    """Cosine similarity of every token with every class prompt.
+
+    Args:
+        image_features: B×E×h×w.
+        text_features: T×P×E.
+
+    Returns:
+        B×T×P×h×w in [-1, 1].
+    """
+    image_features = F.normalize(image_features, dim=1)
+    text_features = F.normalize(text_features, dim=-1)
+    return torch.einsum("behw,tpe->btphw", image_features, text_features)
+
+
+def in_chunks(stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool) -> Tensor:
+    """Apply ``stage`` to slices of ``x`` along ``dim`` and join the results.
+
+    With gradients, ``recompute`` keeps only each slice's input for the backward pass. Without gradients, results of
+    the same shape as their slice are written over ``x`` (which the caller gives up), so no second copy exists.
+    """
+    slices = x.split(size, dim)
+    if torch.is_grad_enabled():
+        if recompute:
+            return torch.cat([checkpoint(stage, piece, use_reentrant=False) for piece in slices], dim)
+        return torch.cat([stage(piece) for piece in slices], dim)
+    outputs = []
+    for piece in slices:
+        output = stage(piece)
+        outputs.append(piece.copy_(output) if output.shape == piece.shape else output)
+    return x if outputs[0].shape == slices[0].shape else torch.cat(outputs, dim)
+
+
+class AggregatorLayer(nn.Module):
+    """Spatial aggregation, then class aggregation at pooled resolution.
+
+    Args:
+        hidden_dim: C.
+        guidance_dims: channels of the projected appearance and text guidance.
+        num_heads: attention heads of both stages.
+        window_size: see :class:`SpatialAggregation`.
+        padded_classes: see :class:`ClassAggregation`.
+    """
+
+    def __init__(
+        self, hidden_dim: int, guidance_dims: tuple[int, int], num_heads: int, window_size: int, padded_classes: int
+    ) -> None:
+        super().__init__()
+        self.spatial = SpatialAggregation(hidden_dim, guidance_dims[0], num_heads, window_size)
+        self.category = ClassAggregation(hidden_dim, guidance_dims[1], num_heads, padded_classes)
+
+
+class Aggregator(nn.Module):
+    """Cost volume in, logits per class out; any vocabulary, any grid.
+
+    Args:
+        embed_dim: E.
+        num_prompts: P, input channels of the cost embedding.
+        hidden_dim: C.
+        num_layers: aggregation layers.
+        num_heads: attention heads.
+        window_size: window of the spatial aggregation, tokens.
+        pooling_size: (training, evaluation) average pooling before class aggregation, tokens.
+        padded_classes: class attention is padded to this many classes. Larger vocabularies are cut to that many,
+            image by image by their highest similarity, unless ``aggregate_all``.
+        aggregate_all: aggregate every class of vocabularies larger than ``padded_classes``.
+        guidance_dims: channels of the projected appearance and text guidance.
+        decoder_dims: channels after each decoder stage.
+        decoder_guidance_dims: (channels in, projected channels) of each decoder stage's guidance.
+        token_chunk: tokens processed at once (a few MB, so that a chunk stays in the CPU's cache; raise it on GPUs).
+        recompute: in training, recompute each chunk in the backward pass instead of storing its activations.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_prompts: int = 1,
+        hidden_dim: int = 128,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        window_size: int = 12,
+        pooling_size: tuple[int, int] = (2, 1),
+        padded_classes: int = 256,
+        aggregate_all: bool = False,
+        guidance_dims: tuple[int, int] = (128, 128),
+        decoder_dims: tuple[int, int] = (64, 32),
+        decoder_guidance_dims: tuple[tuple[int, int], tuple[int, int]] = ((256, 32), (128, 16)),
+        token_chunk: int = 4608,
+        recompute: bool = True,
+    ) -> None:
+        super().__init__()
+        self.padded_classes, self.aggregate_all = padded_classes, aggregate_all
+        self.train_pooling, self.test_pooling = pooling_size
+        self.token_chunk, self.recompute = token_chunk, recompute
+        self.embed = nn.Conv2d(num_prompts, hidden_dim, kernel_size=7, padding=3)
+        self.appearance_projection = nn.Conv2d(embed_dim, guidance_dims[0], kernel_size=3, padding=1)
+        self.text_projection = nn.Linear(embed_dim, guidance_dims[1])
+        self.decoder_projections = nn.ModuleList(
+            nn.Conv2d(channels, projected, kernel_size=3, padding=1) for channels, projected in decoder_guidance_dims
+        )
+        self.layers = nn.ModuleList(
+            AggregatorLayer(hidden_dim, guidance_dims, num_heads, window_size, padded_classes) for _ in range(num_layers)
+        )
+        self.decoder = Decoder(hidden_dim, decoder_dims, tuple(dims[1] for dims in decoder_guidance_dims))
+
+    def forward(self, image_features: Tensor, text_features: Tensor, decoder_guidance: Sequence[Tensor]) -> Tensor:
+        """Logits of every class.
+
+        Args:
+            image_features: B×E×h×w dense image features.
+            text_features: T×P×E class embeddings, one vocabulary for all images.
+            decoder_guidance: B×G1×2h×2w and B×G2×4h×4w features of intermediate encoder blocks.
+
+        Returns:
+            B×T×4h×4w logits, in the precision of autocast where it is enabled.
+        """
+        appearance = F.relu(self.appearance_projection(image_features))
+        guidance = [F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)]
+        images = zip(image_features, appearance, *guidance, strict=True)
+        return torch.stack([self._aggregate_image(features, text_features, *rest) for features, *rest in images])
+
+    def _aggregate_image(
+        self, image_features: Tensor, text_features: Tensor, appearance: Tensor, *decoder_guidance: Tensor
+    ) -> Tensor:
+        """One image: E×h×w features, T×P×E text features → T×4h×4w logits."""
+        grid, num_classes = tuple(image_features.shape[-2:]), len(text_features)
+        full = torch.float64 if image_features.dtype == torch.float64 else torch.float32
+        with torch.autocast(image_features.device.type, enabled=False):
+            cost = cost_volume(image_features[None].to(full), text_features.to(full))[0]
+        selected = self._select_classes(cost)
+        if selected is not None:
+            cost, text_features = cost[selected], text_features[selected]
+        x = self._embed_cost(cost)
+        text_guidance = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
+        classes = max(self.token_chunk // x.shape[1], 1)
+        for layer in self.layers:
+            spatial = layer.spatial.for_image(appearance.flatten(1).T, grid)
+            x = in_chunks(spatial, x, classes, 0, self.recompute)
+            x = self._aggregate_classes(layer.category.for_vocabulary(text_guidance), x, grid)
+        decode = self.decoder.for_image(tuple(g[None] for g in decoder_guidance), grid)
+        logits = in_chunks(decode, x, max(classes // 2, 1), 0, self.recompute)
+        if selected is None:
+            return logits
+        return logits.new_full((num_classes, *logits.shape[1:]), UNSELECTED_LOGIT).index_copy(0, selected, logits)
+
+    def _embed_cost(self, cost: Tensor) -> Tensor:
+        """T×P×h×w similarities → T×N×C tokens, float32 (or float64) so that the residual stream keeps precision."""
+        x = self.embed(cost.contiguous(memory_format=torch.channels_last))
+        return x.permute(0, 2, 3, 1).flatten(1, 2).to(cost.dtype)
+
+    def _select_classes(self, cost: Tensor) -> Tensor | None:
+        """Indices of the classes to aggregate, None for all: those with the highest similarity at any token."""
+        if self.aggregate_all or not 0 < self.padded_classes < len(cost):
+            return None
+        return cost.flatten(1).amax(dim=1).topk(self.padded_classes, sorted=False).indices
+
+    def _aggregate_classes(self, category: Callable[[Tensor], Tensor], x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Class aggregation of T×N×C tokens on the pooled grid, added at full resolution: ``x + up(f(pool(x)))``."""
+        pooling = self.train_pooling if self.training else self.test_pooling
+        positions = max(self.token_chunk // len(x), 1)
+        if pooling == 1:
+            return in_chunks(lambda piece: piece + category(piece), x, positions, 1, self.recompute)
+        pooled = F.avg_pool2d(x.unflatten(1, grid).permute(0, 3, 1, 2), pooling)
+        size = pooled.shape[-2:]
+        pooled = in_chunks(category, pooled.flatten(2).transpose(1, 2), positions, 1, self.recompute)
+        pooled = pooled.unflatten(1, size).permute(0, 3, 1, 2)
+        upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
+        return x + upsampled.permute(0, 2, 3, 1).flatten(1, 2)
