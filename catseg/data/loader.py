@@ -1,6 +1,9 @@
 """Data loaders: batches are lists of dicts, and depend neither on the number of workers nor on where a run resumed."""
 
+import signal
+
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from catseg.data.datasets import class_names
@@ -118,4 +121,17 @@ def per_process_batch(images_per_batch: int, world_size: int) -> int:
 
 
 def _loader(dataset: Dataset, num_workers: int, **kwargs) -> DataLoader:
-    return DataLoader(dataset, num_workers=num_workers, collate_fn=list, persistent_workers=num_workers > 0, **kwargs)
+    """A loader of lists; its own generator keeps it from drawing on the one that training depends on."""
+    return DataLoader(
+        dataset,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=_leave_interrupts_to_parent,
+        generator=torch.Generator(),
+        **kwargs,
+    )
+
+
+def _leave_interrupts_to_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the main one should report it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -24,11 +24,17 @@ class ContextType(str, Enum):
     ALL = "all"  # one map of the averaged query, key and value similarities
     VANILLA = "vanilla"  # the block as CLIP has it
     MASKCLIP = "maskclip"  # no attention: each token keeps its own value
+    CATSEG = "catseg"  # as maskclip, but every token's residual is the class token: what public CAT-Seg computes
 
     @property
     def projections(self) -> tuple[int, ...]:
         """Which of (query, key, value) are context features, by position."""
         return {"q": (0,), "k": (1,), "v": (2,), "qk": (0, 1), "all": (0, 1, 2)}.get(self.value, ())
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether the block's residual and feed-forward half are dropped (DeCLIP Eq. 5)."""
+        return bool(self.projections)
 
 
 class AttentionScale(str, Enum):
@@ -63,7 +69,7 @@ def decoupled_attention(
 
     Args:
         queries, keys, values: B×H×L×d, without rotary embedding.
-        context: one of ``q``, ``k``, ``v``, ``qk``, ``all``, or ``maskclip``.
+        context: one of ``q``, ``k``, ``v``, ``qk``, ``all``, ``maskclip`` or ``catseg``.
         attention_scale: see :class:`AttentionScale`.
 
     Returns:
@@ -85,6 +91,6 @@ def decoupled_attention(
         case ContextType.ALL:
             # QQ^T + KK^T + VV^T is the self-similarity of the concatenated features: one fused attention
             return self_self_attention(torch.cat([queries, keys, values], dim=-1), values, scale / 3)
-        case ContextType.MASKCLIP:
+        case ContextType.MASKCLIP | ContextType.CATSEG:
             return values
     raise ValueError(f"context '{context.value}' has no decoupled attention: run the tower's own last block")

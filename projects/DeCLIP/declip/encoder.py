@@ -30,7 +30,7 @@ class DenseFeatures:
     Attributes:
         content: B×C×h×w features in the shared image-text space, not L2-normalised (Eq. 5).
         context: B×(h*w)×D per projection the context type uses, heads concatenated, without class token (Eq. 4);
-            empty for ``vanilla`` and ``maskclip``.
+            empty for ``vanilla``, ``maskclip`` and ``catseg``.
         hidden: B×D×h×w output of each block asked for, by block index.
     """
 
@@ -72,6 +72,8 @@ class DenseCLIP(nn.Module):
         self.context = context
         self.attention_scale = attention_scale
         self.image_tower, self.text_tower = select_tower(clip, name)
+        if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
+            raise ConfigError(f"context 'catseg' needs a class token, which '{name}' lacks: choose maskclip or another")
         self._tokenizer = tokenizer
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -90,8 +92,8 @@ class DenseCLIP(nn.Module):
 
         Args:
             images: B×3×H×W, normalised; H and W any multiples of the patch size.
-            hidden_blocks: zero-based indices of blocks whose output is wanted; the last block has one only for
-                ``vanilla`` and ``maskclip``.
+            hidden_blocks: zero-based indices of blocks whose output is wanted; the last block has one only where
+                the context type keeps its residual (``vanilla``, ``maskclip``, ``catseg``).
 
         Raises:
             ConfigError: a side is no multiple of the patch size, or a block does not exist.
@@ -122,8 +124,9 @@ class DenseCLIP(nn.Module):
         heads = (tower.split_heads(projection) for projection in projections)
         attended = tower.merge_heads(decoupled_attention(*heads, self.context, self.attention_scale))
         content = tower.last_output(attended)
-        if self.context is ContextType.MASKCLIP:
-            content = tower.last_feed_forward(tokens.x + content)
+        if not self.context.decoupled:
+            residual = tokens.x[:, :1] if self.context is ContextType.CATSEG else tokens.x
+            content = tower.last_feed_forward(residual + content)
         patches = slice(tower.num_prefix_tokens, None)
         return content, tuple(projections[which][:, patches] for which in self.context.projections)
 
@@ -170,8 +173,7 @@ class DenseCLIP(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
     def _check_blocks(self, hidden_blocks: Sequence[int]) -> None:
-        keeps_last = self.context in (ContextType.VANILLA, ContextType.MASKCLIP)
-        count = self.num_blocks if keeps_last else self.num_blocks - 1
+        count = self.num_blocks - 1 if self.context.decoupled else self.num_blocks
         for index in hidden_blocks:
             if not 0 <= index < count:
                 raise ConfigError(

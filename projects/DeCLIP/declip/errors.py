@@ -23,3 +23,10 @@ class CheckpointError(DeclipError):
 
 class TrainingError(DeclipError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
+
+
+def one_sentence(error: BaseException) -> str:
+    """The sentence of an error, also where a worker process has wrapped it into the text of its traceback."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return last.removeprefix("declip.errors.").split("Error: ", 1)[-1] if len(lines) > 1 else last

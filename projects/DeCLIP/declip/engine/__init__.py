@@ -5,10 +5,11 @@
 * :class:`ResumableSampler`: which sample comes when
 * :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
 * :class:`Precision`: mixed precision on CUDA and CPU
-* :func:`launch`, :func:`setup_run`: processes, logs and device
+* :func:`run_command`, :func:`launch`, :func:`setup_run`: command line, processes, logs and device
 """
 
 from declip.engine.checkpoint import RunCheckpointer
+from declip.engine.command import run_command
 from declip.engine.distributed import launch
 from declip.engine.optimizer import OptimizerOptions, build_optimizer
 from declip.engine.precision import Precision
@@ -27,6 +28,7 @@ __all__ = [
     "build_optimizer",
     "launch",
     "resolve_device",
+    "run_command",
     "setup_run",
     "warmup_cosine",
 ]

@@ -1,0 +1,102 @@
+"""Evaluating a model on datasets: one pass over each, its vocabulary switched in, one table at the end."""
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+from catseg.data.datasets import class_names
+from catseg.data.loader import build_test_loader
+from catseg.evaluation.pictures import PictureWriter
+from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
+from declip.engine.precision import Precision
+
+COLUMNS = ("mIoU", "mIoU_v06", "fwIoU", "mACC", "pACC")
+
+
+def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
+    """Evaluate a :class:`catseg.modeling.CATSeg` on every set of ``DATASETS.TEST``.
+
+    Writes ``inference/<dataset>/`` (results, per-class table, pictures) and ``inference/results.{json,md}`` under
+    ``OUTPUT_DIR``, and logs the table.
+
+    Returns:
+        ``{dataset: {"sem_seg": {metric: percent}}}``; empty on processes other than 0.
+
+    Raises:
+        DataError: a dataset is unknown or incomplete, or a file unreadable.
+    """
+    loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
+    folder = Path(cfg.OUTPUT_DIR) / "inference"
+    precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
+    results = {}
+    for name, loader in loaders.items():
+        model.set_vocabulary(class_names(name))
+        evaluators: list[DatasetEvaluator] = [
+            SemSegEvaluator.of(name, output_folder=folder / name, save_predictions=cfg.TEST.SAVE_PREDICTIONS)
+        ]
+        if cfg.TEST.VISUALIZE:
+            evaluators.append(PictureWriter(name, folder / name / "pictures", cfg.TEST.VISUALIZE))
+        results[name] = evaluate(model, loader, DatasetEvaluators(evaluators), precision, description=name)
+    if not comm.is_main_process():
+        return {}
+    write_results(results, folder)
+    return results
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[list[dict]],
+    evaluator: DatasetEvaluator,
+    precision: Precision = Precision.FP32,
+    description: str = "evaluating",
+) -> dict:
+    """Run a model over a loader in evaluation mode with a progress bar; the model's mode is restored.
+
+    Returns:
+        The evaluator's results; None or empty on processes other than 0.
+    """
+    was_training = model.training
+    model.eval()
+    evaluator.reset()
+    try:
+        with torch.no_grad(), precision.autocast(model.device):
+            for inputs in tqdm(loader, desc=description, unit="image", disable=not comm.is_main_process()):
+                evaluator.process(inputs, model(inputs))
+    finally:
+        model.train(was_training)
+    return evaluator.evaluate()
+
+
+def results_table(results: dict[str, dict], columns: Sequence[str] = COLUMNS) -> str:
+    """Results of several datasets as a Markdown table, with further columns where a dataset has groups of classes."""
+    summaries = {name: without_classes(result["sem_seg"]) for name, result in results.items()}
+    more = [key for summary in summaries.values() for key in summary if key not in columns]
+    headers = [*columns, *dict.fromkeys(more)]
+    rows = [[name, *(summary.get(column) for column in headers)] for name, summary in summaries.items()]
+    return tabulate(rows, headers=["dataset", *headers], tablefmt="github", floatfmt=".2f", missingval="-")
+
+
+def without_classes(summary: dict[str, float]) -> dict[str, float]:
+    """Results without those of single classes."""
+    return {name: value for name, value in summary.items() if not name.startswith("IoU-")}
+
+
+def write_results(results: dict[str, dict], folder: Path) -> None:
+    """Write ``results.json`` and ``results.md`` and log the table."""
+    table = results_table(results)
+    logging.getLogger(__name__).info("Results in percent:\n%s", table)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text(table + "\n", encoding="utf-8")
+    finite = {
+        name: {key: value if math.isfinite(value) else None for key, value in result["sem_seg"].items()}
+        for name, result in results.items()
+    }
+    (folder / "results.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,135 @@
+"""From one image to the views a model sees, and from their logits back to scores of the image.
+
+Shape legend
+    n     views               t     classes of a chunk       k  side of a view, pixels
+    h, w  logits' grid        H, W  image
+
+Source: CAT-Seg's evaluation protocol: the image resized to a square (aspect not kept), overlapping windows of it plus
+the whole image at the window's size; window scores (sigmoid) averaged where windows overlap, then averaged with the
+whole image's scores, then resized to the original image.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from declip.errors import ConfigError
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, without antialiasing: n×C×h×w → n×C×H×W."""
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """One view: the image, resized to a square.
+
+    Attributes:
+        side: k.
+    """
+
+    side: int
+
+    def views(self, image: Tensor) -> Tensor:
+        """A 3×H×W image → 1×3×k×k."""
+        return resize(image[None], (self.side, self.side))
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits 1×t×h×w → class scores t×h×w in [0, 1]."""
+        return logits[0].sigmoid()
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Overlapping windows of the image resized to a square, and the whole image.
+
+    Attributes:
+        size: side of the square, pixels.
+        kernel: k, side of a window.
+        overlap: of neighbouring windows, as a share of their side, in [0, 1).
+
+    Raises:
+        ConfigError: no window fits, or windows would not advance.
+    """
+
+    size: int = 640
+    kernel: int = 384
+    overlap: float = 0.333
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kernel <= self.size:
+            raise ConfigError(
+                f"TEST.SLIDING_WINDOW.KERNEL {self.kernel} does not fit an image of SIZE {self.size}: choose a kernel "
+                "between 1 and the size"
+            )
+        if not 0 <= self.overlap < 1 or self.stride < 1:
+            raise ConfigError(f"TEST.SLIDING_WINDOW.OVERLAP {self.overlap} leaves windows where they are: use [0, 1)")
+
+    @property
+    def stride(self) -> int:
+        """Pixels between neighbouring windows."""
+        return int(self.kernel * (1 - self.overlap))
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """(top, left) of each window in raster order; the last of an axis is moved back inside the image."""
+        starts = [*range(0, self.size - self.kernel, self.stride), self.size - self.kernel]
+        return [(top, left) for top in starts for left in starts]
+
+    def views(self, image: Tensor) -> Tensor:
+        """A 3×H×W image → n×3×k×k: the windows, then the whole image."""
+        square = resize(image[None], (self.size, self.size))[0]
+        windows = [square[:, top : top + self.kernel, left : left + self.kernel] for top, left in self.corners]
+        return torch.stack([*windows, resize(image[None], (self.kernel, self.kernel))[0]])
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits n×t×h×w of the views → class scores t×size×size in [0, 1]."""
+        scores = resize(logits, (self.kernel, self.kernel)).sigmoid_()
+        total = scores.new_zeros(scores.shape[1], self.size, self.size)
+        count = scores.new_zeros(self.size, self.size)
+        for (top, left), window in zip(self.corners, scores[:-1], strict=True):
+            rows, columns = slice(top, top + self.kernel), slice(left, left + self.kernel)
+            total[:, rows, columns] += window
+            count[rows, columns] += 1
+        return (total / count + resize(scores[-1:], (self.size, self.size))[0]) / 2
+
+
+Views = WholeImage | SlidingWindow
+
+
+def segment_scores(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int = 32) -> Tensor:
+    """Scores of every class at the size of the original image.
+
+    Args:
+        views: how the logits' views lie in the image.
+        logits: n×T×h×w.
+        size: (H, W).
+        class_chunk: classes upsampled at once.
+
+    Returns:
+        T×H×W float32 in [0, 1].
+    """
+    chunks = logits.split(class_chunk, dim=1)
+    return torch.cat([resize(views.scores(chunk.float())[None], size)[0] for chunk in chunks])
+
+
+def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int = 32) -> Tensor:
+    """The class of the highest score at each pixel; arguments as of :func:`segment_scores`.
+
+    Memory does not grow with the number of classes: only the best score so far is kept.
+
+    Returns:
+        H×W int64.
+    """
+    best = logits.new_full(size, float("-inf"), dtype=torch.float32)
+    labels = torch.zeros(size, dtype=torch.long, device=logits.device)
+    for first in range(0, logits.shape[1], class_chunk):
+        chunk = logits[:, first : first + class_chunk].float()
+        scores, indices = resize(views.scores(chunk)[None], size)[0].max(dim=0)
+        better = scores > best
+        best = torch.where(better, scores, best)
+        labels = torch.where(better, indices + first, labels)
+    return labels

@@ -1,0 +1,168 @@
+"""The meta-architecture: a decoupled CLIP encoder and a CAT-Seg head under Detectron2's model interface.
+
+Shape legend
+    K     classes of the vocabulary in use          H, W  image or label map
+    g     token grid of the encoder                 s     side the encoder sees, g * patch size
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from catseg.data.datasets import class_names
+from catseg.modeling.head import CATSegHead
+from catseg.modeling.inference import (
+    SlidingWindow,
+    Views,
+    WholeImage,
+    resize,
+    segment_labels,
+    segment_scores,
+)
+from catseg.modeling.loss import binary_cross_entropy
+from catseg.modeling.text import ClassEmbeddings, PromptSet
+from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
+from declip.encoder import DenseCLIP, build_encoder
+from declip.errors import ConfigError, DataError
+from declip.finetune import FinetunePolicy, apply_finetuning
+
+
+def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:
+    """The two blocks whose features guide the decoder: those chosen, else those that end the first two thirds.
+
+    Depth 12 gives 3 and 7, depth 24 gives 7 and 15 (CAT-Seg, Sec. 4.1).
+
+    Raises:
+        ConfigError: not two blocks are chosen.
+    """
+    third = encoder.num_blocks // 3
+    blocks = tuple(chosen) or (third - 1, 2 * third - 1)
+    if len(blocks) != 2:
+        raise ConfigError(f"MODEL.ENCODER.GUIDANCE_BLOCKS names {len(blocks)} blocks: name two, or none for the default")
+    return blocks
+
+
+@META_ARCH_REGISTRY.register()
+class CATSeg(nn.Module):
+    """Open-vocabulary semantic segmentation by cost aggregation over dense CLIP features.
+
+    Args:
+        encoder: gives image, hidden and text features.
+        head: cost aggregation.
+        class_embeddings: vocabulary → text features.
+        train_classes: vocabulary of the training labels.
+        grid: g, tokens per side of the encoder's input.
+        blocks: the two encoder blocks that guide the decoder.
+        views: how test images are seen.
+        ignore_label: of the training labels.
+        output_labels: give labels instead of scores, which takes memory independent of K.
+
+    Attributes:
+        vocabulary: classes that evaluation segments; see :meth:`set_vocabulary`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        encoder: DenseCLIP,
+        head: CATSegHead,
+        class_embeddings: ClassEmbeddings,
+        train_classes: Sequence[str],
+        grid: int,
+        blocks: tuple[int, int],
+        views: Views,
+        ignore_label: int = 255,
+        output_labels: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.sem_seg_head = encoder, head
+        self.class_embeddings = class_embeddings
+        self.train_classes = self.vocabulary = tuple(train_classes)
+        self.side = grid * encoder.patch_size
+        self.blocks, self.views = tuple(blocks), views
+        self.ignore_label, self.output_labels = ignore_label, output_labels
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Constructor arguments; everything about the encoder's shape is asked of the encoder.
+
+        Raises:
+            ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
+        """
+        options = cfg.MODEL.ENCODER
+        encoder = build_encoder(
+            options.NAME, options.WEIGHTS or None, options.CONTEXT or None, options.ATTENTION_SCALE or None
+        )
+        apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
+        shapes = {
+            "content": ShapeSpec(channels=encoder.embed_dim, stride=encoder.patch_size),
+            "hidden": ShapeSpec(channels=encoder.width, stride=encoder.patch_size),
+        }
+        side, window = options.GRID * encoder.patch_size, cfg.TEST.SLIDING_WINDOW
+        return {
+            "encoder": encoder,
+            "head": build_sem_seg_head(cfg, shapes),
+            "class_embeddings": ClassEmbeddings(PromptSet(cfg.MODEL.TEXT.PROMPTS)),
+            "train_classes": class_names(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else (),
+            "grid": options.GRID,
+            "blocks": guidance_blocks(encoder, options.GUIDANCE_BLOCKS),
+            "views": SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP) if window.ENABLED else WholeImage(side),
+            "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "output_labels": cfg.TEST.SEM_SEG_OUTPUT == "labels",
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.encoder.pixel_mean.device
+
+    def set_vocabulary(self, vocabulary: Sequence[str]) -> None:
+        """Choose the classes that evaluation segments; nothing is encoded before the next image.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not vocabulary:
+            raise DataError("the vocabulary is empty: name at least one class")
+        self.vocabulary = tuple(vocabulary)
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Losses in training, segmentations in evaluation.
+
+        Args:
+            batched_inputs: per image a dict with ``image`` (3×H×W RGB in 0..255), for training ``sem_seg`` (H×W),
+                for evaluation optionally ``height`` and ``width`` of the wanted output.
+
+        Returns:
+            ``{"loss_sem_seg": scalar}``, or per image ``{"sem_seg": ...}`` with K×H×W scores in [0, 1] or H×W labels.
+        """
+        if self.training:
+            return {"loss_sem_seg": self._loss(batched_inputs)}
+        return [{"sem_seg": self._segment(sample)} for sample in batched_inputs]
+
+    def logits(self, images: Tensor, vocabulary: Sequence[str]) -> Tensor:
+        """Logits of every class for images B×3×H×W in 0..255, resized to what the encoder sees: B×K×4g×4g."""
+        images = self.encoder.normalize(resize(images, (self.side, self.side)))
+        features = self.encoder.encode_dense(images, self.blocks)
+        hidden = [features.hidden[block] for block in self.blocks]
+        return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary))
+
+    def _loss(self, batched_inputs: list[dict]) -> Tensor:
+        images = [resize(self._image(sample)[None], (self.side, self.side)) for sample in batched_inputs]
+        logits = self.logits(torch.cat(images), self.train_classes)
+        labels = [sample["sem_seg"].to(self.device) for sample in batched_inputs]
+        losses = [binary_cross_entropy(*pair, self.ignore_label) for pair in zip(logits, labels, strict=True)]
+        return torch.stack(losses).mean()
+
+    def _segment(self, sample: dict) -> Tensor:
+        image = self._image(sample)
+        size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
+        with torch.no_grad():
+            logits = self.logits(self.views.views(image), self.vocabulary)
+            segment = segment_labels if self.output_labels else segment_scores
+            return segment(self.views, logits, size)
+
+    def _image(self, sample: dict) -> Tensor:
+        return sample["image"].to(self.device, torch.float32)
