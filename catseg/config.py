@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-
-from d2host import CfgNode, get_cfg
 from declip.attention import AttentionScale, ContextType
 from declip.engine.precision import Precision
 from declip.errors import ConfigError
 from declip.finetune import FinetunePolicy
+
+from d2host import CfgNode, get_cfg
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "projects" / "DeCLIP" / "configs"
 
@@ -153,7 +153,9 @@ def _merge(merge, source: str) -> None:
     try:
         merge()
     except KeyError as error:
-        raise ConfigError(f"{source}: {str(error.args[0]).strip()}: see catseg/config.py for the keys there are") from error
+        raise ConfigError(
+            f"{source}: {str(error.args[0]).strip()}: see catseg/config.py for the keys there are"
+        ) from error
     except (ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{source} cannot be used: {' '.join(str(error).split())}") from error
 
@@ -166,7 +168,10 @@ def check_config(cfg: CfgNode) -> None:
     """
     choices = {
         "MODEL.ENCODER.CONTEXT": (cfg.MODEL.ENCODER.CONTEXT, ["", *(kind.value for kind in ContextType)]),
-        "MODEL.ENCODER.ATTENTION_SCALE": (cfg.MODEL.ENCODER.ATTENTION_SCALE, ["", *(kind.value for kind in AttentionScale)]),
+        "MODEL.ENCODER.ATTENTION_SCALE": (
+            cfg.MODEL.ENCODER.ATTENTION_SCALE,
+            ["", *(kind.value for kind in AttentionScale)],
+        ),
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
         "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, ["single", "imagenet"]),
         "SOLVER.AMP.DTYPE": (cfg.SOLVER.AMP.DTYPE, [precision.value for precision in Precision]),
@@ -178,7 +183,9 @@ def check_config(cfg: CfgNode) -> None:
     }
     for key, (value, allowed) in choices.items():
         if value not in allowed:
-            raise ConfigError(f"{key} '{value}' is unknown: choose one of {', '.join(repr(choice) for choice in allowed)}")
+            raise ConfigError(
+                f"{key} '{value}' is unknown: choose one of {', '.join(repr(choice) for choice in allowed)}"
+            )
     positive = {
         "MODEL.ENCODER.GRID": cfg.MODEL.ENCODER.GRID,
         "SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER,

@@ -18,4 +18,4 @@ else:
     from d2host.embedded import *  # noqa: F403
     from d2host.embedded import __all__ as _symbols
 
-__all__ = ["HOST", *_symbols]  # noqa: PLE0604
+__all__ = ["HOST", *_symbols]

@@ -1,22 +1,23 @@
 #!/usr/bin/env python3
 """Train and evaluate CAT-Seg.
 
-    tools/train_net.py --config-file declip_catseg_nano.yaml
-    tools/train_net.py --config-file declip_catseg_vitb.yaml --num-gpus 4 MODEL.ENCODER.WEIGHTS declip.safetensors
-    tools/train_net.py --config-file declip_catseg_vitb.yaml --eval-only MODEL.WEIGHTS output/.../model_final.pth
-    torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.yaml
+tools/train_net.py --config-file declip_catseg_nano.yaml
+tools/train_net.py --config-file declip_catseg_vitb.yaml --num-gpus 4 MODEL.ENCODER.WEIGHTS declip.safetensors
+tools/train_net.py --config-file declip_catseg_vitb.yaml --eval-only MODEL.WEIGHTS output/.../model_final.pth
+torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.yaml
 """
 
 import logging
+
+from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
+from declip.engine.checkpoint import load_weights
+from declip.errors import CheckpointError
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.config import get_catseg_cfg
 from catseg.engine import SegmentationTrainer, log_size
 from catseg.evaluation import evaluate_datasets
 from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
-from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
-from declip.engine.checkpoint import load_weights
-from declip.errors import CheckpointError
 
 
 def main(args) -> None:

@@ -69,9 +69,7 @@ def pad_to(
     return image, np.pad(sem_seg, extra, constant_values=ignore_label)
 
 
-def random_flip(
-    image: np.ndarray, sem_seg: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def random_flip(image: np.ndarray, sem_seg: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Mirror left and right, half of the time."""
     if rng.random() < 0.5:
         return image[:, ::-1], sem_seg[:, ::-1]

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from declip.errors import DataError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -56,7 +56,10 @@ def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.nd
     figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * sum(heights) + 1.2), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for number, (row, cells) in enumerate(zip(rows, axes, strict=True)):
-        pictures = {"image": row.image, **{title: paint(row.image, panel, colors) for title, panel in row.panels.items()}}
+        pictures = {
+            "image": row.image,
+            **{title: paint(row.image, panel, colors) for title, panel in row.panels.items()},
+        }
         for axis in cells:
             axis.axis("off")
         for axis, (title, picture) in zip(cells, pictures.items(), strict=False):
@@ -67,7 +70,9 @@ def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.nd
         Patch(color=colors[index] / 255, label=first_synonym(class_names[index])) for index in most_frequent(rows)
     ]
     if patches:
-        figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=7, frameon=False)
+        figure.legend(
+            handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=7, frameon=False
+        )
     return figure
 
 

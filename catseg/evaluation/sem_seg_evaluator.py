@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from declip.errors import DataError
 from PIL import Image
 
 from catseg.data.mapper import LabelFormat
 from catseg.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
 from d2host import DatasetEvaluator, MetadataCatalog, comm
-from declip.errors import DataError
 
 
 class SemSegEvaluator(DatasetEvaluator):
@@ -71,9 +71,7 @@ class SemSegEvaluator(DatasetEvaluator):
             prediction = to_labels(output["sem_seg"])
             sem_seg = self.labels.read(sample["sem_seg_file_name"])
             self._check(prediction, sem_seg, sample)
-            self._confusion += confusion_matrix(
-                prediction, sem_seg, len(self.class_names), self.labels.ignore_label
-            )
+            self._confusion += confusion_matrix(prediction, sem_seg, len(self.class_names), self.labels.ignore_label)
             if self.save_predictions and self.output_folder:
                 self._write_prediction(prediction, sample)
 

@@ -128,7 +128,8 @@ class Aggregator(nn.Module):
             nn.Conv2d(channels, projected, kernel_size=3, padding=1) for channels, projected in decoder_guidance_dims
         )
         self.layers = nn.ModuleList(
-            AggregatorLayer(hidden_dim, guidance_dims, num_heads, window_size, padded_classes) for _ in range(num_layers)
+            AggregatorLayer(hidden_dim, guidance_dims, num_heads, window_size, padded_classes)
+            for _ in range(num_layers)
         )
         self.decoder = Decoder(hidden_dim, decoder_dims, tuple(dims[1] for dims in decoder_guidance_dims))
 
@@ -144,7 +145,9 @@ class Aggregator(nn.Module):
             B×T×4h×4w logits, in the precision of autocast where it is enabled.
         """
         appearance = F.relu(self.appearance_projection(image_features))
-        guidance = [F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)]
+        guidance = [
+            F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
+        ]
         images = zip(image_features, appearance, *guidance, strict=True)
         return torch.stack([self._aggregate_image(features, text_features, *rest) for features, *rest in images])
 

@@ -51,9 +51,7 @@ class GuidedUpsample(nn.Module):
 
     def fold(self, guidance: Tensor, dtype: torch.dtype) -> FoldedUpsample:
         """Everything that is the same for all classes, for projected guidance 1×G×2h×2w."""
-        upsampled_kernel, guidance_kernel = self.conv1.weight.split(
-            [self.up.out_channels, guidance.shape[1]], dim=1
-        )
+        upsampled_kernel, guidance_kernel = self.conv1.weight.split([self.up.out_channels, guidance.shape[1]], dim=1)
         bias = self.up.bias.view(1, -1, 1, 1).expand(-1, -1, *guidance.shape[-2:])
         shared = F.conv2d(bias, upsampled_kernel, padding=1) + F.conv2d(guidance, guidance_kernel, padding=1)
         kernel = upsample_then_convolve(self.up, upsampled_kernel)

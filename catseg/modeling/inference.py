@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from declip.errors import ConfigError
+from torch import Tensor
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,6 +8,9 @@ Shape legend
 from collections.abc import Sequence
 
 import torch
+from declip.encoder import DenseCLIP, build_encoder
+from declip.errors import ConfigError, DataError
+from declip.finetune import FinetunePolicy, apply_finetuning
 from torch import Tensor, nn
 
 from catseg.data.datasets import class_names
@@ -23,9 +26,6 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from catseg.modeling.text import ClassEmbeddings, PromptSet
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
-from declip.encoder import DenseCLIP, build_encoder
-from declip.errors import ConfigError, DataError
-from declip.finetune import FinetunePolicy, apply_finetuning
 
 
 def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:
@@ -39,7 +39,9 @@ def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int
     third = encoder.num_blocks // 3
     blocks = tuple(chosen) or (third - 1, 2 * third - 1)
     if len(blocks) != 2:
-        raise ConfigError(f"MODEL.ENCODER.GUIDANCE_BLOCKS names {len(blocks)} blocks: name two, or none for the default")
+        raise ConfigError(
+            f"MODEL.ENCODER.GUIDANCE_BLOCKS names {len(blocks)} blocks: name two, or none for the default"
+        )
     return blocks
 
 

@@ -22,7 +22,7 @@ from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
 def aggregate(
     aggregator: Aggregator, image_features: Tensor, text_features: Tensor, decoder_guidance: Sequence[Tensor]
 ) -> Tensor:
-    """Logits B×T×4h×4w of ``aggregator`` for the arguments of its ``forward``, T at most ``padded_classes`` or cut to it."""
+    """Logits B×T×4h×4w of ``aggregator`` for the arguments of its ``forward``."""
     batch, num_classes = len(image_features), len(text_features)
     text_features = text_features.expand(batch, *text_features.shape)
     cost = torch.einsum("behw,btpe->bpthw", F.normalize(image_features, dim=1), F.normalize(text_features, dim=-1))

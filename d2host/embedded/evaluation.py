@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import torch
 
-from d2host.embedded import comm
-
 
 class DatasetEvaluator:
     """Collects predictions of a dataset and turns them into results."""

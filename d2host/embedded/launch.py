@@ -46,7 +46,9 @@ def launch(
 def _run(local_rank, main_func, world_size, per_machine, machine_rank, dist_url, args, timeout) -> None:
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        assert per_machine <= torch.cuda.device_count(), f"{per_machine} GPUs asked for, {torch.cuda.device_count()} here"
+        assert per_machine <= torch.cuda.device_count(), (
+            f"{per_machine} GPUs asked for, {torch.cuda.device_count()} here"
+        )
         torch.cuda.set_device(local_rank)
     dist.init_process_group(
         "nccl" if has_gpu else "gloo", dist_url, timeout, world_size, machine_rank * per_machine + local_rank

@@ -58,7 +58,9 @@ def save_encoder(encoder, path: str | Path, **metadata: object) -> Path:
     except (OSError, SafetensorError) as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise CheckpointError(f"weights could not be written to {path} ({error}): free space or choose another path") from error
+        raise CheckpointError(
+            f"weights could not be written to {path} ({error}): free space or choose another path"
+        ) from error
     return path
 
 
@@ -94,7 +96,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} is corrupt or holds more than tensors, so it is not loaded: get safe weights") from error
+        raise CheckpointError(
+            f"{path} is corrupt or holds more than tensors, so it is not loaded: get safe weights"
+        ) from error
     except (SafetensorError, OSError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): it may be truncated; get it again") from error
     for wrapper in ("state_dict", "model"):

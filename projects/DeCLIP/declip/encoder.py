@@ -229,4 +229,6 @@ def _parse(kind, key: str, value: str):
     try:
         return kind(value)
     except ValueError:
-        raise ConfigError(f"{key} '{value}' is unknown: choose one of {', '.join(member.value for member in kind)}") from None
+        raise ConfigError(
+            f"{key} '{value}' is unknown: choose one of {', '.join(member.value for member in kind)}"
+        ) from None

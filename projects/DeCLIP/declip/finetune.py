@@ -43,7 +43,5 @@ def no_weight_decay(encoder: DenseCLIP) -> set[str]:
 
 def _is_query_value_or_position(name: str) -> bool:
     return (
-        name.endswith(SHARED_PROJECTIONS)
-        or any(part in name for part in QUERY_AND_VALUE)
-        or name.endswith(POSITIONS)
+        name.endswith(SHARED_PROJECTIONS) or any(part in name for part in QUERY_AND_VALUE) or name.endswith(POSITIONS)
     )

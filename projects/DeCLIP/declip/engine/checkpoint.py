@@ -94,7 +94,9 @@ def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"checkpoint {path} cannot be read ({error}): remove it to start anew") from error
     if not isinstance(content, dict) or "training" not in content:
-        raise CheckpointError(f"{path} holds weights but no training state: give it as MODEL.WEIGHTS instead of resuming")
+        raise CheckpointError(
+            f"{path} holds weights but no training state: give it as MODEL.WEIGHTS instead of resuming"
+        )
     _load_strictly(model, content["model"], path)
     return content["training"]
 

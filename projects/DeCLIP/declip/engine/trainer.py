@@ -134,8 +134,8 @@ class Trainer(TrainerBase):
         good = f"the last good checkpoint is {last}" if last else "no checkpoint was saved yet"
         values = ", ".join(f"{name} {value}" for name, value in losses.items())
         raise TrainingError(
-            f"the loss is not finite at iteration {self.iter} ({values}; images {', '.join(files)}): lower the learning "
-            f"rate or check these images and labels; {good}"
+            f"the loss is not finite at iteration {self.iter} ({values}; images {', '.join(files)}): lower the "
+            f"learning rate or check these images and labels; {good}"
         )
 
     def save(self, name: str) -> Path:

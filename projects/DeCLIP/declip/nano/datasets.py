@@ -71,7 +71,9 @@ def load_nano(split: NanoSplit, root: str | Path) -> list[dict]:
             if not _is_current(folder, split):
                 _write_split(folder, split)
     except OSError as error:
-        raise DataError(f"nano scenes cannot be written to {folder} ({error}): set DETECTRON2_DATASETS elsewhere") from error
+        raise DataError(
+            f"nano scenes cannot be written to {folder} ({error}): set DETECTRON2_DATASETS elsewhere"
+        ) from error
     scenes = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))["scenes"]
     return [
         {
@@ -117,7 +119,10 @@ def _write_scene(folder: Path, split: NanoSplit, index: int) -> dict:
     )
     save("images", scene.image)
     save("labels", scene.class_map(split.classes, IGNORE_LABEL))
-    save("panoptic", np.dstack([scene.segment_ids + 1, np.zeros_like(scene.segment_ids), np.zeros_like(scene.segment_ids)]))
+    save(
+        "panoptic",
+        np.dstack([scene.segment_ids + 1, np.zeros_like(scene.segment_ids), np.zeros_like(scene.segment_ids)]),
+    )
     height, width = scene.segment_ids.shape
     return {
         "image_id": name,

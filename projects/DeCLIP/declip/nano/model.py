@@ -14,7 +14,23 @@ from declip.nano.vocabulary import COLORS, SHAPES, STUFF
 
 NANO_NAME = "nano"
 CONTEXT_LENGTH = 16
-FUNCTION_WORDS = ("a", "an", "and", "the", "photo", "picture", "of", "in", "on", "with", "scene", "some", "there", "is", "are")
+FUNCTION_WORDS = (
+    "a",
+    "an",
+    "and",
+    "the",
+    "photo",
+    "picture",
+    "of",
+    "in",
+    "on",
+    "with",
+    "scene",
+    "some",
+    "there",
+    "is",
+    "are",
+)
 
 
 class NanoTokenizer:
