@@ -152,12 +152,9 @@ def find_config(config_file: str | Path) -> Path:
 def _merge(merge, source: str) -> None:
     try:
         merge()
-    except KeyError as error:
-        raise ConfigError(
-            f"{source}: {str(error.args[0]).strip()}: see catseg/config.py for the keys there are"
-        ) from error
-    except (ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{source} cannot be used: {' '.join(str(error).split())}") from error
+    except (KeyError, ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+        raise ConfigError(f"{source} cannot be used: {reason} (catseg/config.py lists every key)") from error
 
 
 def check_config(cfg: CfgNode) -> None:

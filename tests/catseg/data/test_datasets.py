@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from declip.errors import DataError
+from PIL import Image
+
+from catseg.data import class_names, load_class_list, register_all
+from d2host import DatasetCatalog, MetadataCatalog
+
+ADE = "ade20k_150_test_sem_seg"
+
+
+@pytest.fixture
+def ade_tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    images = tmp_path / "ADEChallengeData2016/images/validation"
+    labels = tmp_path / "ADEChallengeData2016/annotations/validation"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    for name in ("b", "a"):
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(images / f"{name}.jpg")
+        Image.fromarray(np.ones((6, 8), np.uint8)).save(labels / f"{name}.png")
+    return tmp_path
+
+
+def test_a_folder_dataset_pairs_images_with_labels_in_order(ade_tree):
+    records = DatasetCatalog.get(ADE)
+    assert [record["image_id"] for record in records] == ["a", "b"]
+    assert (records[0]["height"], records[0]["width"]) == (6, 8)
+    assert records[0]["sem_seg_file_name"].endswith("annotations/validation/a.png")
+
+
+def test_metadata_says_how_to_read_and_colour_a_dataset():
+    metadata = MetadataCatalog.get(ADE)
+    assert len(metadata.stuff_classes) == len(metadata.stuff_colors) == 150
+    assert (metadata.ignore_label, metadata.reduce_zero_label, metadata.evaluator_type) == (255, True, "sem_seg")
+    assert list(class_names(ADE)) == load_class_list("ade20k_150")
+
+
+def test_registering_again_changes_nothing():
+    before = set(DatasetCatalog.list())
+    register_all()
+    assert set(DatasetCatalog.list()) == before
+
+
+def test_a_missing_dataset_names_folder_and_preparation(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(DataError, match=f"{tmp_path}/ADE.*does not exist: download ADEChallengeData2016"):
+        DatasetCatalog.get(ADE)
+    with pytest.raises(DataError, match="coco/train2017, which does not exist.*prepared to 171"):
+        DatasetCatalog.get("coco_2017_train_stuff_all_sem_seg")
+
+
+def test_an_image_without_label_is_named(ade_tree):
+    (ade_tree / "ADEChallengeData2016/annotations/validation/b.png").unlink()
+    with pytest.raises(DataError, match=r"1 images without a label in .*annotations/validation, among them b\.jpg"):
+        DatasetCatalog.get(ADE)
+
+
+def test_an_empty_image_folder_is_named(ade_tree):
+    for file in (ade_tree / "ADEChallengeData2016/images/validation").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"no \.jpg image in"):
+        DatasetCatalog.get(ADE)
+
+
+def test_an_unknown_dataset_lists_the_known_ones():
+    with pytest.raises(DataError, match=r"'ade' is not registered.*nano_val_unseen"):
+        class_names("ade")
+
+
+def test_nano_groups_the_classes_into_seen_and_unseen():
+    groups = MetadataCatalog.get("nano_val_unseen").class_groups
+    assert (len(groups["seen"]), len(groups["unseen"])) == (42, 12)
+    assert not MetadataCatalog.get("nano_val").class_groups

@@ -1,0 +1,36 @@
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from catseg.modeling.category import linear_attention
+from catseg.modeling.folding import after_norm, standardize, upsample_then_convolve
+
+
+def test_a_folded_norm_equals_the_norm_followed_by_the_linear_map():
+    norm, linear = nn.LayerNorm(6).double(), nn.Linear(6, 4).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(3, 5, 6, dtype=torch.float64)
+    folded = after_norm(norm, linear.weight, linear.bias)
+    torch.testing.assert_close(folded(standardize(x, torch.float64)), linear(norm(x)))
+
+
+def test_the_composed_kernel_equals_up_convolution_then_convolution():
+    up = nn.ConvTranspose2d(5, 3, kernel_size=2, stride=2, bias=False).double()
+    convolution = nn.Conv2d(3, 4, kernel_size=3, padding=1, bias=False).double()
+    x = torch.randn(2, 5, 4, 7, dtype=torch.float64)
+    composed = F.conv_transpose2d(x, upsample_then_convolve(up, convolution.weight), stride=2, padding=1)
+    torch.testing.assert_close(composed, convolution(up(x)))
+
+
+def test_padding_sums_equal_really_padded_linear_attention():
+    heads, channels, padding = 2, 3, 4
+    queries, keys, values = (torch.randn(1, heads, 5, channels, dtype=torch.float64) for _ in range(3))
+    pad_key, pad_value = (torch.randn(heads, 1, channels, dtype=torch.float64) for _ in range(2))
+    padded_keys = torch.cat([keys, pad_key.expand(1, heads, padding, -1)], dim=2)
+    padded_values = torch.cat([values, pad_value.expand(1, heads, padding, -1)], dim=2)
+    zero = torch.zeros((), dtype=torch.float64)
+    expected = linear_attention(queries, padded_keys, padded_values, zero, zero)
+    mapped = (F.elu(pad_key) + 1).transpose(1, 2)
+    got = linear_attention(queries, keys, values, padding * mapped, padding * mapped * pad_value)
+    torch.testing.assert_close(got, expected)
