@@ -46,7 +46,7 @@ def test_a_missing_dataset_names_folder_and_preparation(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(DataError, match=f"{tmp_path}/ADE.*does not exist: download ADEChallengeData2016"):
         DatasetCatalog.get(ADE)
-    with pytest.raises(DataError, match="coco/train2017, which does not exist.*prepared to 171"):
+    with pytest.raises(DataError, match=r"coco/train2017, which does not exist.*prepared to 171"):
         DatasetCatalog.get("coco_2017_train_stuff_all_sem_seg")
 
 
