@@ -13,6 +13,7 @@ from declip.engine.precision import Precision
 from declip.errors import ConfigError
 from declip.finetune import FinetunePolicy
 
+from catseg.modeling.text import PromptSet
 from d2host import CfgNode, get_cfg
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "projects" / "DeCLIP" / "configs"
@@ -40,7 +41,7 @@ def _add_encoder(cfg: CfgNode) -> None:
     encoder.GRID = 24  # tokens per side of what the encoder sees: 384 px at patch 16, 336 px at patch 14
     encoder.GUIDANCE_BLOCKS = ()  # two block indices; empty: the ends of the first two thirds of the depth
     cfg.MODEL.TEXT = CfgNode()
-    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), imagenet (80 templates)
+    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), name ("{}"), imagenet (80)
 
 
 def _add_head(cfg: CfgNode) -> None:
@@ -170,7 +171,7 @@ def check_config(cfg: CfgNode) -> None:
             ["", *(kind.value for kind in AttentionScale)],
         ),
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
-        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, ["single", "imagenet"]),
+        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in PromptSet]),
         "SOLVER.AMP.DTYPE": (cfg.SOLVER.AMP.DTYPE, [precision.value for precision in Precision]),
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
         "TEST.AMP.DTYPE": (cfg.TEST.AMP.DTYPE, [precision.value for precision in Precision]),

@@ -12,6 +12,7 @@ up-convolution's bias turns into, are the same for every class and computed once
 with the up-convolution into one transposed convolution.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from catseg.modeling.folding import compute_dtype, upsample_then_convolve
 
 CHANNELS_PER_GROUP = 16  # of the GroupNorms
+PRIOR = 0.02  # probability of a class at a pixel before training (initialisation of RetinaNet, ICCV 2017, Sec. 4.1)
 
 
 class FoldedUpsample(NamedTuple):
@@ -82,6 +84,7 @@ class Decoder(nn.Module):
         self.stage1 = GuidedUpsample(hidden_dim, out_dims[0], guidance_dims[0])
         self.stage2 = GuidedUpsample(out_dims[0], out_dims[1], guidance_dims[1])
         self.classify = nn.Conv2d(out_dims[1], 1, kernel_size=3, padding=1)
+        nn.init.constant_(self.classify.bias, math.log(PRIOR / (1 - PRIOR)))
 
     def for_image(self, guidance: tuple[Tensor, Tensor], grid: tuple[int, int]):
         """Prepare one image: the returned function decodes any number of its classes.

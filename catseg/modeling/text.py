@@ -24,19 +24,20 @@ class PromptSet(str, Enum):
     """Which templates a class name is put into."""
 
     SINGLE = "single"  # one: CAT-Seg's
+    NAME = "name"  # one: the bare class name
     IMAGENET = "imagenet"  # the 80 of CLIP's ImageNet evaluation, each a channel of the cost volume
 
     @property
     def num_prompts(self) -> int:
         """P."""
-        return 1 if self is PromptSet.SINGLE else len(OPENAI_IMAGENET_TEMPLATES)
+        return len(OPENAI_IMAGENET_TEMPLATES) if self is PromptSet.IMAGENET else 1
 
     def fill(self, class_name: str) -> list[str]:
         """The prompts of one class; of synonyms ``a, b`` the first is used."""
         name = first_synonym(class_name)
-        if self is PromptSet.SINGLE:
-            return [SCENE_TEMPLATE.format(name)]
-        return [template(name) for template in OPENAI_IMAGENET_TEMPLATES]
+        if self is PromptSet.IMAGENET:
+            return [template(name) for template in OPENAI_IMAGENET_TEMPLATES]
+        return [name if self is PromptSet.NAME else SCENE_TEMPLATE.format(name)]
 
 
 class ClassEmbeddings:

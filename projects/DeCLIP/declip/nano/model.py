@@ -8,7 +8,7 @@ import re
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from torch import Tensor
+from torch import Tensor, nn
 
 from declip.nano.vocabulary import COLORS, SHAPES, STUFF
 
@@ -38,7 +38,7 @@ class NanoTokenizer:
 
     def __init__(self, words: tuple[str, ...], context_length: int = CONTEXT_LENGTH) -> None:
         self.ids = {word: index for index, word in enumerate(dict.fromkeys(words), start=3)}
-        self.end = 3 + len(self.ids)
+        self.start, self.end = 1, 3 + len(self.ids)
         self.vocab_size = self.end + 1
         self.context_length = context_length
 
@@ -47,7 +47,7 @@ class NanoTokenizer:
         tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(tokens, texts, strict=True):
             words = [self.ids.get(word, 2) for word in re.findall(r"[a-z]+", text.lower())]
-            ids = [1, *words[: self.context_length - 2], self.end]
+            ids = [self.start, *words[: self.context_length - 2], self.end]
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 
@@ -59,10 +59,26 @@ def nano_tokenizer() -> NanoTokenizer:
 
 def create_nano_clip() -> CLIP:
     """nano-CLIP with random weights: 128-px images, 8-px patches, 6 blocks of width 192; 128 shared channels."""
-    return CLIP(
+    tokenizer = nano_tokenizer()
+    clip = CLIP(
         embed_dim=128,
         vision_cfg=CLIPVisionCfg(image_size=128, patch_size=8, width=192, layers=6, head_width=48),
         text_cfg=CLIPTextCfg(
-            context_length=CONTEXT_LENGTH, vocab_size=nano_tokenizer().vocab_size, width=128, heads=4, layers=3
+            context_length=CONTEXT_LENGTH, vocab_size=tokenizer.vocab_size, width=128, heads=4, layers=3
         ),
     )
+    _let_words_outweigh_positions(clip, tokenizer)
+    return clip
+
+
+@torch.no_grad()
+def _let_words_outweigh_positions(clip: CLIP, tokenizer: NanoTokenizer) -> None:
+    """Start the text tower where different words give different embeddings.
+
+    A text is read at its end, whose own token and position are the same for every text and drown the words in
+    open_clip's initialisation: random embeddings of all classes then have cosines above 0.9, and training spends its
+    first hundreds of iterations pulling them apart.
+    """
+    nn.init.normal_(clip.token_embedding.weight, std=0.5)
+    clip.token_embedding.weight[[tokenizer.start, tokenizer.end]] = 0
+    nn.init.normal_(clip.positional_embedding, std=0.001)
