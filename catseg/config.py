@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+
+from catseg.modeling.text import PromptSet
+from d2host import CfgNode, get_cfg
 from declip.attention import AttentionScale, ContextType
 from declip.engine.precision import Precision
 from declip.errors import ConfigError
 from declip.finetune import FinetunePolicy
-
-from catseg.modeling.text import PromptSet
-from d2host import CfgNode, get_cfg
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "projects" / "DeCLIP" / "configs"
 

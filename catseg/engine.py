@@ -4,6 +4,11 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from torch import nn
+
+from catseg.data.loader import build_train_loader
+from catseg.evaluation.run import evaluate_datasets, without_classes
+from d2host import CfgNode, CommonMetricPrinter, HookBase, JSONWriter, TensorboardXWriter, comm, hooks
 from declip.engine import (
     OptimizerOptions,
     Precision,
@@ -17,11 +22,6 @@ from declip.engine.checkpoint import unwrap
 from declip.engine.hooks import CheckpointHook, forget_metrics_from
 from declip.errors import ConfigError
 from declip.finetune import no_weight_decay
-from torch import nn
-
-from catseg.data.loader import build_train_loader
-from catseg.evaluation.run import evaluate_datasets, without_classes
-from d2host import CfgNode, CommonMetricPrinter, HookBase, JSONWriter, TensorboardXWriter, comm, hooks
 
 METRICS_FILE = "metrics.json"
 WRITE_PERIOD = 20

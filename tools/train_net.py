@@ -9,19 +9,19 @@ torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.
 
 import logging
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.config import find_config, get_catseg_cfg
+from catseg.engine import SegmentationTrainer, log_size
+from catseg.evaluation import evaluate_datasets
+from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
 from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
 from declip.engine.checkpoint import load_weights
 from declip.errors import CheckpointError
 
-import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.config import get_catseg_cfg
-from catseg.engine import SegmentationTrainer, log_size
-from catseg.evaluation import evaluate_datasets
-from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
-
 
 def main(args) -> None:
     """One process of a run."""
+    args.config_file = str(find_config(args.config_file)) if args.config_file else ""
     cfg = get_catseg_cfg(args.config_file, args.opts)
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     cfg.freeze()

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from declip.errors import DataError
-from declip.nano.datasets import SPLITS, NanoSplit, load_nano
-from declip.nano.vocabulary import UNSEEN_CLASSES
-from declip.nano.world import class_color
 from PIL import Image
 
 from catseg.data.class_lists import load_class_list
 from catseg.data.palette import class_palette
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.errors import DataError
+from declip.nano.datasets import SPLITS, NanoSplit, load_nano
+from declip.nano.vocabulary import UNSEEN_CLASSES
+from declip.nano.world import class_color
 
 
 @dataclass(frozen=True)

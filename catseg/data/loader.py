@@ -4,13 +4,13 @@ import signal
 
 import numpy as np
 import torch
-from declip.engine.sampler import ResumableSampler
-from declip.errors import ConfigError, DataError
 from torch.utils.data import DataLoader, Dataset
 
 from catseg.data.datasets import class_names
 from catseg.data.mapper import TestMapper, TrainMapper
 from d2host import DatasetCatalog, MetadataCatalog, comm
+from declip.engine.sampler import ResumableSampler
+from declip.errors import ConfigError, DataError
 
 
 class TrainDataset(Dataset):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from declip.errors import DataError
 
 from catseg.data.augmentation import color_jitter, random_crop, random_flip, resize_shortest_edge
 from catseg.data.reading import read_image, read_sem_seg
+from declip.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from declip.errors import DataError
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from declip.errors import DataError
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from declip.engine.precision import Precision
 from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from catseg.data.loader import build_test_loader
 from catseg.evaluation.pictures import PictureWriter
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
+from declip.engine.precision import Precision
 
 COLUMNS = ("mIoU", "mIoU_v06", "fwIoU", "mACC", "pACC")
 

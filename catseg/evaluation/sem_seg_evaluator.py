@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from declip.errors import DataError
 from PIL import Image
 
 from catseg.data.mapper import LabelFormat
 from catseg.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
 from d2host import DatasetEvaluator, MetadataCatalog, comm
+from declip.errors import DataError
 
 
 class SemSegEvaluator(DatasetEvaluator):

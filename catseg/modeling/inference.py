@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from declip.errors import ConfigError
 from torch import Tensor
+
+from declip.errors import ConfigError
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

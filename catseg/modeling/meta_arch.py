@@ -8,9 +8,6 @@ Shape legend
 from collections.abc import Sequence
 
 import torch
-from declip.encoder import DenseCLIP, build_encoder
-from declip.errors import ConfigError, DataError
-from declip.finetune import FinetunePolicy, apply_finetuning
 from torch import Tensor, nn
 
 from catseg.data.datasets import class_names
@@ -26,6 +23,9 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from catseg.modeling.text import ClassEmbeddings, PromptSet
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
+from declip.encoder import DenseCLIP, build_encoder
+from declip.errors import ConfigError, DataError
+from declip.finetune import FinetunePolicy, apply_finetuning
 
 
 def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from enum import Enum
 
 import torch
-from declip.encoder import DenseCLIP
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from catseg.data.class_lists import first_synonym
+from declip.encoder import DenseCLIP
 
 SCENE_TEMPLATE = "A photo of a {} in the scene"  # CAT-Seg's own
 

@@ -2,10 +2,10 @@ import re
 from pathlib import Path
 
 import pytest
-from declip.errors import ConfigError
 
 from catseg.config import CONFIG_FOLDER, add_catseg_config, find_config, get_catseg_cfg
 from d2host import CfgNode, get_cfg
+from declip.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = [*REPOSITORY.glob("catseg/**/*.py"), *REPOSITORY.glob("projects/**/*.py"), *REPOSITORY.glob("tools/*.py")]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from declip.attention import AttentionScale, ContextType, decoupled_attention
 
 HEADS, CHANNELS = 3, 8
@@ -30,7 +31,8 @@ def test_equals_the_plain_formulation_with_gradients(context, scale):
     torch.testing.assert_close(fast, expected)
     weights = torch.randn_like(fast)
     for got, wanted in zip(
-        *(torch.autograd.grad((out * weights).sum(), inputs, allow_unused=True) for out in (fast, expected)), strict=True
+        *(torch.autograd.grad((out * weights).sum(), inputs, allow_unused=True) for out in (fast, expected)),
+        strict=True,
     ):
         assert (got is None) == (wanted is None)
         if got is not None:

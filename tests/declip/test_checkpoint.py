@@ -1,8 +1,9 @@
 import pickle
 
-import declip
 import pytest
 import torch
+
+import declip
 from declip.checkpoint import describe_mismatch, is_weight_file, read_metadata, read_state_dict, save_encoder
 from declip.errors import CheckpointError
 from declip.models import create_clip

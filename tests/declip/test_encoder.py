@@ -1,19 +1,22 @@
 """The encoder against open_clip's own forward passes and against explicit formulas, all parameters random."""
 
-import declip
 import open_clip
 import pytest
 import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+import declip
 from declip.attention import AttentionScale, ContextType
 from declip.encoder import DenseCLIP
 from declip.errors import CheckpointError, ConfigError
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
 TEXT = CLIPTextCfg(context_length=12, vocab_size=50, width=32, heads=2, layers=2)
 VISION = {
     "openclip": CLIPVisionCfg(image_size=32, patch_size=8, width=48, layers=3, head_width=16),
     "eva": CLIPVisionCfg(image_size=64, timm_model_name="eva02_tiny_patch14_224", timm_pool="token", timm_proj=None),
-    "siglip": CLIPVisionCfg(image_size=64, timm_model_name="vit_tiny_patch16_siglip", timm_pool="map", timm_proj="none"),
+    "siglip": CLIPVisionCfg(
+        image_size=64, timm_model_name="vit_tiny_patch16_siglip", timm_pool="map", timm_proj="none"
+    ),
 }
 
 
@@ -34,7 +37,9 @@ def encoder():
 
 def as_encoder(clip, **options):
     tokenizer = lambda texts: torch.tensor([[1, *map(len, texts[i].split()), 49] for i in range(len(texts))])  # noqa: E731
-    return DenseCLIP(clip, name="small", tokenizer=tokenizer, pixel_mean=(0.5,) * 3, pixel_std=(0.25,) * 3, **options).eval()
+    return DenseCLIP(
+        clip, name="small", tokenizer=tokenizer, pixel_mean=(0.5,) * 3, pixel_std=(0.25,) * 3, **options
+    ).eval()
 
 
 def images(height=32, width=32):
@@ -143,7 +148,11 @@ def test_nano_runs_under_every_context(context):
         ("EVA02-B-61", None, r"encoder 'EVA02-B-61' is unknown: did you mean .*EVA02-B-16"),
         ("RN50", None, r"'RN50'.*Supported|'RN50' .*support"),
         ("nano", "openai", "'openai' is neither a weight file nor known for 'nano'"),
-        ("ViT-B-16", "opnai", "weights 'opnai' are neither a file nor an open_clip tag: the tags of 'ViT-B-16' are openai"),
+        (
+            "ViT-B-16",
+            "opnai",
+            "weights 'opnai' are neither a file nor an open_clip tag: the tags of 'ViT-B-16' are openai",
+        ),
     ],
 )
 def test_unknown_names_get_one_sentence(name, weights, sentence):

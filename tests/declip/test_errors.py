@@ -1,6 +1,7 @@
 import pytest
-from declip.errors import ConfigError, DataError, DeclipError, one_sentence
 from torch.utils.data import DataLoader, Dataset
+
+from declip.errors import ConfigError, DataError, DeclipError, one_sentence
 
 
 class Broken(Dataset):

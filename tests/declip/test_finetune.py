@@ -1,6 +1,7 @@
-import declip
 import pytest
 import torch
+
+import declip
 from declip.engine.optimizer import OptimizerOptions, build_optimizer
 from declip.finetune import FinetunePolicy, apply_finetuning, no_weight_decay
 

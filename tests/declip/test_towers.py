@@ -3,13 +3,14 @@
 import pytest
 import timm
 import torch
-from declip.attention import ContextType
-from declip.errors import ConfigError
-from declip.encoder import DenseCLIP
-from declip.finetune import FinetunePolicy, apply_finetuning
-from declip.towers.base import resample_positions
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
 from torch import nn
+
+from declip.attention import ContextType
+from declip.encoder import DenseCLIP
+from declip.errors import ConfigError
+from declip.finetune import FinetunePolicy, apply_finetuning
+from declip.towers.base import resample_positions
 
 SMALL = {
     "eva": ("eva02_base_patch16_clip_224", "token", {"num_heads": 3, "embed_dim": 48}),
@@ -71,7 +72,7 @@ def test_only_queries_values_and_positions_of_both_towers_move_under_attention_t
     assert not any("k_proj" in name or ".proj." in name or "out_proj" in name for name in moved)
     for name, parameter in encoder.named_parameters():
         if name in moved and name.endswith(("qkv.weight", "in_proj_weight")):
-            queries, keys, values = parameter.grad.chunk(3)
+            _, keys, values = parameter.grad.chunk(3)
             assert keys.abs().sum() == 0 and values.abs().sum() > 0
 
 

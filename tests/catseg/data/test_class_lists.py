@@ -1,7 +1,7 @@
 import pytest
-from declip.errors import DataError
 
 from catseg.data.class_lists import CLASS_LISTS, first_synonym, load_class_list
+from declip.errors import DataError
 
 
 @pytest.mark.parametrize(

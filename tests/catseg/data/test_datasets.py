@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from declip.errors import DataError
 from PIL import Image
 
 from catseg.data import class_names, load_class_list, register_all
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.errors import DataError
 
 ADE = "ade20k_150_test_sem_seg"
 

@@ -1,7 +1,5 @@
 import pytest
 import torch
-from declip.errors import ConfigError, DataError
-from declip.nano.world import render_scene
 from PIL import Image
 
 from catseg.config import get_catseg_cfg
@@ -9,6 +7,8 @@ from catseg.data import mapper as mappers
 from catseg.data.loader import build_test_loader, build_train_loader, check_training_sets, per_process_batch
 from catseg.data.mapper import LabelFormat, TrainMapper
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.errors import ConfigError, DataError
+from declip.nano.world import render_scene
 
 NAME = "loader_test_scenes"
 

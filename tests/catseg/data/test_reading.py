@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from declip.errors import DataError
 from PIL import Image
 
 from catseg.data.reading import read_image, read_sem_seg
+from declip.errors import DataError
 
 
 def save(path, array, mode=None):

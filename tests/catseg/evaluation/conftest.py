@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from d2host import DatasetCatalog, MetadataCatalog
 from PIL import Image
+
+from d2host import DatasetCatalog, MetadataCatalog
 
 NAME = "evaluation_test_images"
 

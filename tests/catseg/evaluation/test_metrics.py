@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from catseg.evaluation.metrics import compute_metrics, confusion_matrix, harmonic_mean, summarize
 
 IGNORE = 255

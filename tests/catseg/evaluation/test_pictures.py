@@ -1,7 +1,8 @@
 import numpy as np
 import torch
-from catseg.evaluation.pictures import OPACITY, PictureWriter, Segmentation, most_frequent, paint
 from PIL import Image
+
+from catseg.evaluation.pictures import OPACITY, PictureWriter, Segmentation, most_frequent, paint
 
 NAME = "evaluation_test_images"
 COLORS = np.array([[200, 0, 0], [0, 200, 0]], np.float32)

@@ -1,9 +1,10 @@
 import json
 
 import torch
+from torch import nn
+
 from catseg.config import get_catseg_cfg
 from catseg.evaluation import evaluate_datasets, results_table
-from torch import nn
 
 NAME = "evaluation_test_images"
 

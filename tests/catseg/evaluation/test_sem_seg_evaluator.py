@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from catseg.data.mapper import LabelFormat
 from catseg.evaluation import SemSegEvaluator, compute_metrics, confusion_matrix
 from d2host import MetadataCatalog
 from declip.errors import DataError
-from PIL import Image
 
 NAME = "evaluation_test_images"
 ADE = Path(__file__).parents[4] / "shared" / "data" / "ADEChallengeData2016"
@@ -101,7 +102,5 @@ def test_real_images_corrupted_in_a_known_way_give_the_independently_computed_fi
     truth, guess = np.concatenate(truths), np.concatenate(guessed)
     results = evaluator.evaluate()["sem_seg"]
     assert results["pACC"] == pytest.approx(100 * np.mean(truth == guess), abs=1e-9)
-    ious = [
-        100 * np.sum((truth == k) & (guess == k)) / np.sum((truth == k) | (guess == k)) for k in np.unique(truth)
-    ]
+    ious = [100 * np.sum((truth == k) & (guess == k)) / np.sum((truth == k) | (guess == k)) for k in np.unique(truth)]
     assert results["mIoU"] == pytest.approx(np.mean(ious), abs=1e-9)

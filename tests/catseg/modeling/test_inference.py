@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from declip.errors import ConfigError
 
 from catseg.modeling.inference import SlidingWindow, WholeImage, segment_labels, segment_scores
+from declip.errors import ConfigError
 
 
 def plain_scores(logits, size, kernel, stride):

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from declip.encoder import build_encoder
-from declip.errors import ConfigError, DataError
 
 from catseg.config import get_catseg_cfg
 from catseg.modeling.inference import resize
 from catseg.modeling.meta_arch import guidance_blocks
 from catseg.modeling.reference import dense_binary_cross_entropy
 from d2host import build_model
+from declip.encoder import build_encoder
+from declip.errors import ConfigError, DataError
 
 
 def build(*opts):

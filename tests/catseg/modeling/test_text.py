@@ -1,9 +1,9 @@
 import pytest
 import torch
-from declip.encoder import build_encoder
-from declip.finetune import FinetunePolicy, apply_finetuning
 
 from catseg.modeling.text import ClassEmbeddings, PromptSet
+from declip.encoder import build_encoder
+from declip.finetune import FinetunePolicy, apply_finetuning
 
 VOCABULARY = ("red circle", "grass, lawn", "wood")
 

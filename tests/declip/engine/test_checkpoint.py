@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
+
 from declip.engine.checkpoint import RunCheckpointer, load_run, load_weights
 from declip.errors import CheckpointError
-from torch import nn
 
 
 def test_a_saved_run_is_restored_exactly(tmp_path):
@@ -18,7 +19,11 @@ def test_only_the_newest_periodic_checkpoints_and_the_final_one_are_kept(tmp_pat
     checkpointer = RunCheckpointer(tmp_path, keep=2)
     for name in ("model_0000001", "model_0000002", "model_0000003", "model_final"):
         checkpointer.save(name, nn.Linear(1, 1), {})
-    assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["model_0000002.pth", "model_0000003.pth", "model_final.pth"]
+    assert sorted(p.name for p in tmp_path.glob("*.pth")) == [
+        "model_0000002.pth",
+        "model_0000003.pth",
+        "model_final.pth",
+    ]
     assert checkpointer.last().name == "model_final.pth"
 
 
@@ -31,7 +36,9 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_names_it(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(CheckpointError, match=r"model_0000002\.pth could not be written .*No space.*model_0000001\.pth"):
+    with pytest.raises(
+        CheckpointError, match=r"model_0000002\.pth could not be written .*No space.*model_0000001\.pth"
+    ):
         checkpointer.save("model_0000002", nn.Linear(1, 1), {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000001.pth"]
     assert checkpointer.last().name == "model_0000001.pth"

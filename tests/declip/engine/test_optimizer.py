@@ -1,9 +1,12 @@
+from itertools import pairwise
+
 import pytest
 import torch
+from torch import nn
+
 from declip.engine.optimizer import OptimizerOptions, build_optimizer
 from declip.engine.schedule import warmup_cosine
 from declip.errors import ConfigError
-from torch import nn
 
 
 class Model(nn.Module):
@@ -72,5 +75,5 @@ def test_the_schedule_is_half_a_cosine():
 def test_warm_up_rises_linearly_to_meet_the_cosine():
     seen, plain = rates(warmup_iters=4, warmup_factor=0.1), rates()
     assert seen[4:] == pytest.approx(plain[4:]) and seen[0] == pytest.approx(0.2)
-    steps = [later - earlier for earlier, later in zip(seen[:4], seen[1:5], strict=True)]
+    steps = [later - earlier for earlier, later in pairwise(seen[:5])]
     assert steps == pytest.approx([steps[0]] * 4)

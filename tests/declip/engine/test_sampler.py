@@ -1,6 +1,7 @@
 from itertools import islice
 
 import pytest
+
 from declip.engine.sampler import ResumableSampler
 from declip.errors import DataError
 
@@ -32,7 +33,7 @@ def test_two_processes_see_together_what_one_sees():
         first + second
         for first, second in zip(*([part[k : k + 2] for k in range(0, 12, 2)] for part in parts), strict=True)
     ]
-    assert sum(batches, []) == one
+    assert [pair for batch in batches for pair in batch] == one
 
 
 def test_the_order_depends_on_the_seed():

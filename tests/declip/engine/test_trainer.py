@@ -3,10 +3,19 @@ import math
 
 import pytest
 import torch
-from declip.engine import OptimizerOptions, Precision, RunCheckpointer, StepOptions, Trainer, build_optimizer, warmup_cosine
+from torch import nn
+
+from declip.engine import (
+    OptimizerOptions,
+    Precision,
+    RunCheckpointer,
+    StepOptions,
+    Trainer,
+    build_optimizer,
+    warmup_cosine,
+)
 from declip.engine.hooks import CheckpointHook, forget_metrics_from
 from declip.errors import TrainingError
-from torch import nn
 
 
 class Regression(nn.Module):
@@ -115,7 +124,9 @@ def test_mixed_precision_on_the_cpu_runs_products_in_bf16(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_iteration_images_and_last_checkpoint(tmp_path):
     trainer = LineTrainer(tmp_path, 8, poison=4)
-    with pytest.raises(TrainingError, match=r"iteration 4 .*images 4\.jpg.*last good checkpoint is .*model_0000002\.pth"):
+    with pytest.raises(
+        TrainingError, match=r"iteration 4 .*images 4\.jpg.*last good checkpoint is .*model_0000002\.pth"
+    ):
         trainer.train(0, 8)
     assert trainer.model.linear.weight.isfinite().all()
 

@@ -3,11 +3,12 @@ import multiprocessing
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from declip.errors import DataError
 from declip.nano.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
 from declip.nano.vocabulary import CLASSES, SEEN_CLASSES, UNSEEN_CLASSES
 from declip.nano.world import render_scene
-from PIL import Image
 
 SPLIT = NanoSplit("tiny", seed=9, size=3, classes=SEEN_CLASSES)
 

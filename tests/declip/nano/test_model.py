@@ -1,5 +1,6 @@
-import declip
 import torch
+
+import declip
 from declip.nano.model import CONTEXT_LENGTH, nano_tokenizer
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from declip.nano.captions import caption_scene
 from declip.nano.vocabulary import CLASSES, COLORS, SEEN_CLASSES, SHAPES, STUFF, THINGS, UNSEEN_CLASSES
 from declip.nano.world import class_color, render_scene

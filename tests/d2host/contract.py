@@ -1,0 +1,163 @@
+"""What the project expects of its host, as a program: run with D2HOST set, prints the host's name when all holds.
+
+Run by test_contract.py in a process per host, so that both can be tested in one session.
+"""
+
+import argparse
+import json
+import logging
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import d2host
+from d2host import HOST, comm
+from d2host.symbols import SYMBOLS
+
+
+def check_symbols():
+    missing = [name for name in SYMBOLS if not hasattr(d2host, name)]
+    assert not missing, missing
+
+
+def check_configuration(folder):
+    base, child = folder / "base.yaml", folder / "child.yaml"
+    base.write_text("SOLVER: {MAX_ITER: 7}\nVERSION: 2\n")
+    child.write_text("_BASE_: base.yaml\nSEED: 3\nVERSION: 2\n")
+    cfg = d2host.get_cfg()
+    cfg.NEW = d2host.CfgNode()
+    cfg.NEW.KEY = 1
+    cfg.merge_from_file(str(child))
+    cfg.merge_from_list(["NEW.KEY", "5"])
+    assert (cfg.SOLVER.MAX_ITER, cfg.SEED, cfg.NEW.KEY) == (7, 3, 5)
+    try:
+        cfg.merge_from_list(["NEW.OTHER", "5"])
+    except (KeyError, AssertionError):
+        pass
+    else:
+        raise AssertionError("an unknown key was accepted")
+    assert d2host.get_cfg().SEED == -1
+
+
+def check_configurable_models():
+    @d2host.META_ARCH_REGISTRY.register()
+    class ContractModel(nn.Module):
+        @d2host.configurable
+        def __init__(self, *, width, extra=0):
+            super().__init__()
+            self.linear, self.extra = nn.Linear(width, width), extra
+
+        @classmethod
+        def from_config(cls, cfg):
+            return {"width": cfg.SOLVER.MAX_ITER}
+
+    cfg = d2host.get_cfg()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.SOLVER.MAX_ITER = "ContractModel", "cpu", 6
+    assert d2host.build_model(cfg).linear.in_features == 6
+    assert ContractModel(cfg, extra=4).extra == 4 and ContractModel(width=2).linear.in_features == 2
+    assert d2host.ShapeSpec(channels=3).channels == 3
+
+
+def check_catalogs():
+    d2host.DatasetCatalog.register("contract", lambda: [{"file_name": "a"}])
+    assert d2host.DatasetCatalog.get("contract") == [{"file_name": "a"}] and "contract" in d2host.DatasetCatalog.list()
+    metadata = d2host.MetadataCatalog.get("contract")
+    metadata.set(stuff_classes=["a"])
+    assert metadata.stuff_classes == ["a"] and metadata.get("absent", 5) == 5 and metadata.name == "contract"
+    try:
+        metadata.stuff_classes = ["b"]
+    except AssertionError:
+        pass
+    else:
+        raise AssertionError("metadata was changed to another value")
+
+
+class Countdown(d2host.TrainerBase):
+    """A trainer whose loss is 1 / (iteration + 1)."""
+
+    def run_step(self):
+        self.storage.put_scalars(loss=1 / (self.iter + 1))
+        if self.iter == 2:
+            self.storage.put_scalar("odd", math.nan, smoothing_hint=False)
+
+
+def check_training(folder):
+    order = []
+    trainer = Countdown()
+    record = d2host.hooks.CallbackHook(
+        before_train=lambda t: order.append("start"), after_train=lambda t: order.append(t.iter)
+    )
+    evaluate = d2host.hooks.EvalHook(2, lambda: {"set": {"mIoU": 4.0}})
+    writers = [d2host.JSONWriter(str(folder / "metrics.json")), d2host.CommonMetricPrinter(5)]
+    trainer.register_hooks([d2host.hooks.IterationTimer(0), record, evaluate, d2host.hooks.PeriodicWriter(writers, 1)])
+    trainer.train(1, 5)
+    assert order == ["start", 5], order
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines][:4] == [1, 2, 3, 4], lines
+    assert lines[1]["odd"] is None and "NaN" not in (folder / "metrics.json").read_text()
+    assert any(line.get("set/mIoU") == 4.0 for line in lines), lines
+
+
+def check_evaluation():
+    class Count(d2host.DatasetEvaluator):
+        def reset(self):
+            self.seen = 0
+
+        def process(self, inputs, outputs):
+            self.seen += len(inputs)
+
+        def evaluate(self):
+            return {"task": {"count": self.seen}}
+
+    results = d2host.DatasetEvaluators([Count()])
+    results.reset()
+    results.process([1, 2], [1, 2])
+    assert results.evaluate()["task"]["count"] == 2
+    d2host.print_csv_format({"sem_seg": {"mIoU": 1.0, "IoU-cat": 2.0}})
+    cfg = d2host.get_cfg()
+    cfg.TEST.EXPECTED_RESULTS = [["sem_seg", "mIoU", 1.0, 0.1]]
+    assert d2host.verify_results(cfg, {"sem_seg": {"mIoU": 1.05}})
+
+
+def check_checkpointer(folder):
+    model, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    d2host.DetectionCheckpointer(model, str(folder)).save("weights")
+    d2host.DetectionCheckpointer(other, str(folder)).resume_or_load("", resume=True)
+    assert torch.equal(model.weight, other.weight) and (folder / "last_checkpoint").is_file()
+
+
+def check_setup(folder):
+    cfg = d2host.get_cfg()
+    cfg.OUTPUT_DIR, cfg.SEED = str(folder / "run"), 5
+    config = folder / "setup.yaml"
+    config.write_text("SEED: 5\nVERSION: 2\n")
+    args = d2host.default_argument_parser().parse_args(["--config-file", str(config), "--resume", "SEED", "5"])
+    assert isinstance(args, argparse.Namespace) and args.resume and args.opts == ["SEED", "5"] and args.num_gpus == 1
+    d2host.default_setup(cfg, args)
+    first = torch.rand(1)
+    d2host.seed_all_rng(5)
+    assert torch.equal(torch.rand(1), first)
+    assert (folder / "run" / "config.yaml").is_file()
+    assert str(HOST) in (folder / "run" / "log.txt").read_text().splitlines()[0]
+    assert isinstance(d2host.setup_logger(str(folder / "run"), name="contract"), logging.Logger)
+    assert (comm.get_world_size(), comm.get_rank(), comm.is_main_process()) == (1, 0, True)
+    assert comm.gather({"a": 1}) == [{"a": 1}]
+
+
+def main(folder):
+    check_symbols()
+    check_configuration(folder)
+    check_configurable_models()
+    check_catalogs()
+    check_training(folder)
+    check_evaluation()
+    check_checkpointer(folder)
+    check_setup(folder)
+    print(f"contract holds on {HOST.name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
