@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""CAT-Seg's aggregator at inference: time against the plain formulation, same weights and inputs, one run.
+
+Five crops of 384 px (a grid of 24×24), ViT-B sizes. The baseline is ``catseg.modeling.reference`` in float32.
+"""
+
+import argparse
+
+import torch
+
+from catseg.modeling import reference
+from catseg.modeling.aggregator import Aggregator
+from measure import best_time, print_table
+
+CROPS, GRID, EMBED_DIM = 5, 24, 512
+
+
+def measure(num_classes: int, repeats: int) -> list[object]:
+    """One row: classes, seconds of the three, ratios, largest differences."""
+    torch.manual_seed(0)
+    aggregator = Aggregator(embed_dim=EMBED_DIM).eval()
+    for parameter in aggregator.parameters():
+        if parameter.dim() < 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    inputs = (
+        torch.randn(CROPS, EMBED_DIM, GRID, GRID),
+        torch.randn(num_classes, 1, EMBED_DIM),
+        [torch.randn(CROPS, 256, 2 * GRID, 2 * GRID), torch.randn(CROPS, 128, 4 * GRID, 4 * GRID)],
+    )
+    fp32, ours = best_time(lambda: aggregator(*inputs), repeats)
+    with torch.autocast("cpu", torch.bfloat16):
+        bf16, ours_bf16 = best_time(lambda: aggregator(*inputs), repeats)
+    plain, expected = best_time(lambda: reference.aggregate(aggregator, *inputs), 1)
+    error, error_bf16 = ((logits - expected).abs().max().item() for logits in (ours, ours_bf16))
+    return [num_classes, plain, fp32, bf16, f"{plain / fp32:.1f}x", f"{plain / bf16:.1f}x", error, error_bf16]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--classes", type=int, nargs="+", default=[20, 150])
+    parser.add_argument("--repeats", type=int, default=3, help="runs of the fast paths; the best counts")
+    arguments = parser.parse_args()
+    headers = ["classes", "plain s", "fp32 s", "bf16 s", "fp32", "bf16", "fp32 error", "bf16 error"]
+    with torch.no_grad():
+        rows = [measure(num_classes, arguments.repeats) for num_classes in arguments.classes]
+    print_table(f"Aggregator, {CROPS} crops, {torch.get_num_threads()} threads", headers, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Timing and memory for the benchmarks."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+
+def best_time(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """The shortest of ``repeats`` runs in seconds, and what the last run returned."""
+    best, result = float("inf"), None
+    for _ in range(repeats):
+        started = time.perf_counter()
+        result = function()
+        best = min(best, time.perf_counter() - started)
+    return best, result
+
+
+def peak_memory() -> float:
+    """Most memory this process has held so far, libraries included, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def in_new_process(script: str, *arguments: object) -> dict:
+    """Run a script that prints one line of JSON last, so that its peak memory is its own."""
+    command = [sys.executable, script, *map(str, arguments)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n{title}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.3g')}\n")

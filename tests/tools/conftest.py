@@ -1,0 +1,70 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+TINY = """
+MODEL:
+  DEVICE: cpu
+  ENCODER: {NAME: nano, CONTEXT: qk, FINETUNE: full, GRID: 4}
+  TEXT: {PROMPTS: name}
+  SEM_SEG_HEAD:
+    HIDDEN_DIM: 8
+    NUM_LAYERS: 1
+    NUM_HEADS: 2
+    WINDOW_SIZE: 2
+    GUIDANCE_PROJECTED_DIMS: (8, 8)
+    DECODER_DIMS: (8, 4)
+    DECODER_GUIDANCE_DIMS: (8, 8)
+    DECODER_GUIDANCE_PROJECTED_DIMS: (4, 2)
+DATASETS: {TRAIN: ("nano_val",), TEST: ("nano_val",)}
+SOLVER: {IMS_PER_BATCH: 4, BASE_LR: 0.001, CLIP_MULTIPLIER: 1.0, MAX_ITER: 6, CHECKPOINT_PERIOD: 2}
+INPUT: {MIN_SIZE_TRAIN: (64,), MIN_SIZE_TEST: 64, CROP: {SIZE: (32, 32)}}
+TEST: {EVAL_PERIOD: 0, SLIDING_WINDOW: {ENABLED: false}}
+DATALOADER: {NUM_WORKERS: 1}
+"""
+
+
+@pytest.fixture(scope="session")
+def datasets_root(tmp_path_factory):
+    return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def environment(datasets_root):
+    return {**os.environ, "DETECTRON2_DATASETS": str(datasets_root), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def tool(environment, tmp_path_factory):
+    """Runs a command line of ``tools/`` in an empty directory, as a user would."""
+
+    def run(name, *arguments, launcher=(sys.executable,), **options):
+        command = [*launcher, str(REPOSITORY / "tools" / name), *map(str, arguments)]
+        folder = tmp_path_factory.mktemp("cwd")
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def losses():
+    """Reads a run's losses by iteration."""
+
+    def read(folder):
+        lines = (json.loads(line) for line in (Path(folder) / "metrics.json").read_text().splitlines())
+        return {line["iteration"]: (line["total_loss"], line["grad_norm"]) for line in lines if "total_loss" in line}
+
+    return read

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Look at a registered dataset: its images and labels side by side, as training would read them.
+
+tools/visualize.py --dataset nano_train --count 6 --output nano.png
+DETECTRON2_DATASETS=/data tools/visualize.py --dataset ade20k_150_test_sem_seg
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from catseg.data import class_names
+from catseg.data.mapper import LabelFormat
+from catseg.data.reading import read_image
+from catseg.evaluation.pictures import Segmentation, draw
+from d2host import DatasetCatalog, MetadataCatalog
+from declip.engine import run_command
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write one figure with a row per image."""
+    class_names(args.dataset)
+    records = DatasetCatalog.get(args.dataset)
+    metadata = MetadataCatalog.get(args.dataset)
+    labels = LabelFormat.of(metadata)
+    chosen = np.linspace(0, len(records) - 1, min(args.count, len(records))).round().astype(int)
+    rows = []
+    for index in tqdm(chosen, unit="image"):
+        sem_seg = labels.read(records[index]["sem_seg_file_name"])
+        sem_seg = np.where(sem_seg == labels.ignore_label, -1, sem_seg)
+        rows.append(Segmentation(read_image(records[index]["file_name"]), {"labels": sem_seg}))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    colors = np.asarray(metadata.stuff_colors, dtype=np.float32)
+    draw(rows, metadata.stuff_classes, colors).savefig(args.output, dpi=130)
+    print(f"{len(rows)} of {len(records)} images in {args.output}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="name of a registered dataset")
+    parser.add_argument("--count", type=int, default=6, help="images, spread evenly over the dataset")
+    parser.add_argument("--output", type=Path, default=Path("output/dataset.png"), help="the figure")
+    arguments = parser.parse_args()
+    arguments.num_gpus = 1
+    return arguments
+
+
+if __name__ == "__main__":
+    run_command(main, parse_arguments())
