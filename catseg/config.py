@@ -7,16 +7,13 @@ Detectron2 expect; those that the project adds or gives another default stand be
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from catseg.modeling.text import PromptSet
 from d2host import CfgNode, get_cfg
 from declip.attention import AttentionScale, ContextType
+from declip.engine.config_file import check_at_least, check_choices, merge_config
 from declip.engine.precision import Precision
 from declip.errors import ConfigError
 from declip.finetune import FinetunePolicy
-
-CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "projects" / "DeCLIP" / "configs"
 
 
 def add_catseg_config(cfg: CfgNode) -> None:
@@ -126,36 +123,9 @@ def get_catseg_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> Cf
     """
     cfg = get_cfg()
     add_catseg_config(cfg)
-    if config_file:
-        path = find_config(config_file)
-        _merge(lambda: cfg.merge_from_file(str(path)), f"config file {path}")
-    if len(opts) % 2:
-        raise ConfigError(f"overrides come as KEY VALUE pairs, but '{opts[-1]}' stands alone: {' '.join(opts)}")
-    _merge(lambda: cfg.merge_from_list(list(opts)), "the overrides on the command line")
+    merge_config(cfg, config_file, opts, keys_in="catseg/config.py")
     check_config(cfg)
     return cfg
-
-
-def find_config(config_file: str | Path) -> Path:
-    """The path of a config: as given, or by bare name in the project's folder.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    given = Path(config_file)
-    for path in (given, CONFIG_FOLDER / given.name if given.name == str(given) else given):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.name for path in CONFIG_FOLDER.glob("*.yaml")))
-    raise ConfigError(f"config file {given} does not exist: give a path, or one of {known}")
-
-
-def _merge(merge, source: str) -> None:
-    try:
-        merge()
-    except (KeyError, ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
-        raise ConfigError(f"{source} cannot be used: {reason} (catseg/config.py lists every key)") from error
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -179,11 +149,7 @@ def check_config(cfg: CfgNode) -> None:
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, ["RGB"]),
         "INPUT.CROP.TYPE": (cfg.INPUT.CROP.TYPE, ["absolute"]),
     }
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ConfigError(
-                f"{key} '{value}' is unknown: choose one of {', '.join(repr(choice) for choice in allowed)}"
-            )
+    check_choices(choices)
     positive = {
         "MODEL.ENCODER.GRID": cfg.MODEL.ENCODER.GRID,
         "SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER,
@@ -192,9 +158,7 @@ def check_config(cfg: CfgNode) -> None:
         "MODEL.SEM_SEG_HEAD.WINDOW_SIZE": cfg.MODEL.SEM_SEG_HEAD.WINDOW_SIZE,
         "MODEL.SEM_SEG_HEAD.TOKEN_CHUNK": cfg.MODEL.SEM_SEG_HEAD.TOKEN_CHUNK,
     }
-    for key, value in positive.items():
-        if value < 1:
-            raise ConfigError(f"{key} is {value}: it must be at least 1")
+    check_at_least(1, positive)
     if cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM % cfg.MODEL.SEM_SEG_HEAD.NUM_HEADS:
         raise ConfigError(
             f"MODEL.SEM_SEG_HEAD.HIDDEN_DIM {cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM} does not divide by NUM_HEADS "

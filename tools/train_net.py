@@ -10,12 +10,13 @@ torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.
 import logging
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.config import find_config, get_catseg_cfg
+from catseg.config import get_catseg_cfg
 from catseg.engine import SegmentationTrainer, log_size
 from catseg.evaluation import evaluate_datasets
 from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
 from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
 from declip.engine.checkpoint import load_weights
+from declip.engine.config_file import find_config
 from declip.errors import CheckpointError
 
 

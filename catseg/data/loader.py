@@ -1,15 +1,12 @@
 """Data loaders: batches are lists of dicts, and depend neither on the number of workers nor on where a run resumed."""
 
-import signal
-
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from catseg.data.datasets import class_names
 from catseg.data.mapper import TestMapper, TrainMapper
 from d2host import DatasetCatalog, MetadataCatalog, comm
-from declip.engine.sampler import ResumableSampler
+from declip.engine.loading import endless_loader, list_loader
 from declip.errors import ConfigError, DataError
 
 
@@ -61,21 +58,18 @@ def build_train_loader(cfg, start_iter: int = 0) -> DataLoader:
         DataError: a dataset is unknown or incomplete, or class lists differ.
         ConfigError: the batch does not divide by the number of processes.
     """
-    names, world_size = cfg.DATASETS.TRAIN, comm.get_world_size()
+    names = cfg.DATASETS.TRAIN
     check_training_sets(names)
-    batch_size = per_process_batch(cfg.SOLVER.IMS_PER_BATCH, world_size)
     records = [record for name in names for record in DatasetCatalog.get(name)]
     mapper = TrainMapper.from_config(cfg, MetadataCatalog.get(names[0]))
-    dataset = TrainDataset(records, mapper, max(cfg.SEED, 0))
-    sampler = ResumableSampler(
-        len(dataset),
-        max(cfg.SEED, 0),
-        batch_size=batch_size,
-        rank=comm.get_rank(),
-        world_size=world_size,
-        start=start_iter * cfg.SOLVER.ACCUMULATION_STEPS * cfg.SOLVER.IMS_PER_BATCH,
+    return endless_loader(
+        TrainDataset(records, mapper, max(cfg.SEED, 0)),
+        seed=max(cfg.SEED, 0),
+        images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
+        accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        start_iter=start_iter,
     )
-    return _loader(dataset, cfg.DATALOADER.NUM_WORKERS, batch_size=batch_size, sampler=sampler)
 
 
 def build_test_loader(cfg, name: str) -> DataLoader:
@@ -89,7 +83,7 @@ def build_test_loader(cfg, name: str) -> DataLoader:
     rank, world_size = comm.get_rank(), comm.get_world_size()
     share = records[len(records) * rank // world_size : len(records) * (rank + 1) // world_size]
     dataset = TestDataset(share, TestMapper(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST))
-    return _loader(dataset, cfg.DATALOADER.NUM_WORKERS, batch_size=1, shuffle=False)
+    return list_loader(dataset, cfg.DATALOADER.NUM_WORKERS, batch_size=1, shuffle=False)
 
 
 def check_training_sets(names: tuple[str, ...]) -> None:
@@ -105,33 +99,3 @@ def check_training_sets(names: tuple[str, ...]) -> None:
         if list(class_names(name)) != list(class_names(names[0])):
             raise DataError(f"training sets '{names[0]}' and '{name}' have different class lists: train on one of them")
     class_names(names[0])
-
-
-def per_process_batch(images_per_batch: int, world_size: int) -> int:
-    """Images per process and batch.
-
-    Raises:
-        ConfigError: they do not divide evenly.
-    """
-    if images_per_batch % world_size:
-        raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {images_per_batch} does not divide by {world_size} processes: change one of them"
-        )
-    return images_per_batch // world_size
-
-
-def _loader(dataset: Dataset, num_workers: int, **kwargs) -> DataLoader:
-    """A loader of lists; its own generator keeps it from drawing on the one that training depends on."""
-    return DataLoader(
-        dataset,
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=_leave_interrupts_to_parent,
-        generator=torch.Generator(),
-        **kwargs,
-    )
-
-
-def _leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the main one should report it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

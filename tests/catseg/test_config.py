@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from catseg.config import CONFIG_FOLDER, add_catseg_config, find_config, get_catseg_cfg
+from catseg.config import add_catseg_config, get_catseg_cfg
 from d2host import CfgNode, get_cfg
+from declip.engine.config_file import CONFIG_FOLDER, find_config
 from declip.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ def leaves(node, prefix=""):
 
 
 def test_every_config_of_the_project_loads():
-    files = sorted(CONFIG_FOLDER.glob("*.yaml"))
+    files = sorted(CONFIG_FOLDER.glob("*catseg*.yaml"))
     assert len(files) >= 6
     for file in files:
         assert get_catseg_cfg(file).MODEL.META_ARCHITECTURE == "CATSeg"

@@ -53,7 +53,7 @@ def test_a_killed_run_goes_on_exactly_where_its_last_checkpoint_was(
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "last_checkpoint").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "last_checkpoint").is_file() and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -102,7 +102,7 @@ def test_an_interrupt_says_how_to_go_on(tiny_config, environment, tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "last_checkpoint").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "last_checkpoint").is_file() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)

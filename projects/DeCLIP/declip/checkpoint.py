@@ -27,12 +27,13 @@ def is_weight_file(weights: str) -> bool:
     return path.suffix in SUFFIXES or path.is_file() or os.sep in weights
 
 
-def save_encoder(encoder, path: str | Path, **metadata: object) -> Path:
+def save_encoder(encoder, path: str | Path, state: dict[str, Tensor] | None = None, **metadata: object) -> Path:
     """Write an encoder's weights as safetensors, atomically.
 
     Args:
         encoder: a :class:`declip.encoder.DenseCLIP`.
         path: where to; an existing file is replaced only by a whole new one.
+        state: tensors to write instead of the encoder's own, under the same names.
         metadata: further facts to keep with the weights (teacher, iterations, ...), JSON-serialisable.
 
     Raises:
@@ -47,7 +48,8 @@ def save_encoder(encoder, path: str | Path, **metadata: object) -> Path:
         "image_size": encoder.image_size,
         **metadata,
     }
-    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in encoder.clip.state_dict().items()}
+    state = encoder.clip.state_dict() if state is None else state
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     handle, temporary = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

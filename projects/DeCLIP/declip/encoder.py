@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from declip.attention import AttentionScale, ContextType, decoupled_attention
 from declip.checkpoint import is_weight_file, load_encoder_weights, read_metadata
@@ -53,6 +54,7 @@ class DenseCLIP(nn.Module):
     Attributes:
         patch_size, image_size: pixels; image_size is the native side.
         embed_dim: C. width: D. num_blocks: transformer blocks of the image tower.
+        recompute: whether :meth:`encode_dense` recomputes blocks in the backward pass, for less memory and more time.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class DenseCLIP(nn.Module):
         self.name = name
         self.context = context
         self.attention_scale = attention_scale
+        self.recompute = False
         self.image_tower, self.text_tower = select_tower(clip, name)
         if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
             raise ConfigError(f"context 'catseg' needs a class token, which '{name}' lacks: choose maskclip or another")
@@ -109,11 +112,16 @@ class DenseCLIP(nn.Module):
 
         tokens = tower.embed(images)
         for index in range(last):
-            tokens = tower.run_block(index, tokens)
+            tokens = self._run_block(index, tokens)
             keep(index, tokens.x)
         x, context = self._last_block(tokens)
         keep(last, x)
         return DenseFeatures(self._as_map(tower.project(x), grid), context, hidden)
+
+    def _run_block(self, index: int, tokens: Tokens) -> Tokens:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self.image_tower.run_block, index, tokens, use_reentrant=False)
+        return self.image_tower.run_block(index, tokens)
 
     def _last_block(self, tokens: Tokens) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output tokens B×L×D and context features of the last block under this encoder's context type."""

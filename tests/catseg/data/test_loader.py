@@ -4,9 +4,10 @@ from PIL import Image
 
 from catseg.config import get_catseg_cfg
 from catseg.data import mapper as mappers
-from catseg.data.loader import build_test_loader, build_train_loader, check_training_sets, per_process_batch
+from catseg.data.loader import build_test_loader, build_train_loader, check_training_sets
 from catseg.data.mapper import LabelFormat, TrainMapper
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.engine.loading import per_process_batch
 from declip.errors import ConfigError, DataError
 from declip.nano.world import render_scene
 

@@ -123,7 +123,9 @@ class Trainer(TrainerBase):
     def _record(self, losses: dict[str, float], grad_norm: float, waited: float, speed: float) -> None:
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         self.scheduler.step()
-        self.storage.put_scalars(**losses, data_time=waited, grad_norm=grad_norm)
+        # unsmoothed, so that metrics.json of a resumed run equals that of an uninterrupted one
+        self.storage.put_scalars(**losses, grad_norm=grad_norm, smoothing_hint=False)
+        self.storage.put_scalar("data_time", waited)
         self.storage.put_scalar("images_per_second", speed * comm.get_world_size())
         self.storage.put_scalar("lr", lr, smoothing_hint=False)
 

@@ -1,0 +1,74 @@
+"""From a configuration to the parts of a distillation."""
+
+import logging
+import os
+
+import torch
+
+from d2host import CfgNode
+from declip.attention import ContextType
+from declip.distill.dataset import DistillationDataset
+from declip.distill.sources import list_images
+from declip.distill.student import choose_trainable
+from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
+from declip.distill.teachers import FoundationTeacher
+from declip.distill.views import DistillationViews, ViewSizes
+from declip.encoder import build_encoder
+from declip.engine.precision import Precision
+
+
+def dataset_root() -> str:
+    """The folder that holds all datasets: ``$DETECTRON2_DATASETS``, by default ``datasets``."""
+    return os.environ.get("DETECTRON2_DATASETS", "datasets")
+
+
+def build_distillation(cfg: CfgNode) -> Distillation:
+    """Student and teachers on ``MODEL.DEVICE``, with what does not train frozen.
+
+    Raises:
+        ConfigError, CheckpointError: a model or its weights cannot be had.
+    """
+    options, form = cfg.MODEL.ENCODER, DistillationForm(cfg.MODEL.DISTILL.FORM)
+    device = torch.device(cfg.MODEL.DEVICE)
+    student = build_encoder(options.NAME, options.WEIGHTS or None, options.CONTEXT, options.ATTENTION_SCALE)
+    if not options.WEIGHTS:
+        logging.getLogger(__name__).warning("MODEL.ENCODER.WEIGHTS is empty: a random CLIP teaches its student nothing")
+    original = build_encoder(options.NAME, None, ContextType.VANILLA.value, options.ATTENTION_SCALE)
+    original.clip.load_state_dict(student.clip.state_dict())
+    student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
+    student.to(device)
+    choose_trainable(student, form, cfg.MODEL.DISTILL.LAST_N_BLOCKS)
+    weights = LossWeights(cfg.MODEL.DISTILL.CONTENT_WEIGHT, cfg.MODEL.DISTILL.CONTEXT_WEIGHT)
+    teachers = Teachers(ClipTeacher(original).to(device), build_foundation_teacher(cfg))
+    return Distillation(student, teachers, form, weights, cfg.MODEL.DISTILL.ROWS_AT_ONCE)
+
+
+def build_foundation_teacher(cfg: CfgNode) -> FoundationTeacher | None:
+    """The teacher of ``MODEL.TEACHER`` on ``MODEL.DEVICE``; None for the form ``self``.
+
+    Raises:
+        ConfigError, CheckpointError: the teacher or its weights cannot be had.
+    """
+    if cfg.MODEL.DISTILL.FORM == DistillationForm.SELF:
+        return None
+    options = cfg.MODEL.TEACHER
+    return FoundationTeacher(options.NAME, options.WEIGHTS, Precision(options.PRECISION)).to(cfg.MODEL.DEVICE)
+
+
+def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
+    """The images of ``DATASETS.IMAGES`` and the views that ``model`` takes.
+
+    Raises:
+        DataError: the source does not exist or holds no image.
+        ConfigError: the grids of student and teacher cannot match.
+    """
+    foundation = model.teachers.foundation
+    sizes = ViewSizes(
+        cfg.INPUT.STUDENT_SIZE,
+        model.student.patch_size,
+        foundation.patch_size if foundation else 0,
+        model.student.image_size,
+    )
+    records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
+    views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
+    return DistillationDataset(records, views, max(cfg.SEED, 0))

@@ -1,0 +1,135 @@
+"""One distillation step: a student, its two teachers, and the sum of their losses.
+
+Shape legend
+    B     images                K     crops of the whole batch
+    h, w  the student's grid    S, c  sides of the student's view and of the crops, pixels
+
+Source: DeCLIP (CVPR 2025), Sec. 3.2, Eq. 10; Table 1 for the forms.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+from declip.distill.dataset import stack_views
+from declip.distill.losses import content_loss, context_loss
+from declip.distill.teachers import FoundationTeacher
+from declip.encoder import DenseCLIP, DenseFeatures
+
+
+class DistillationForm(str, Enum):
+    """Which feature learns the foundation model's correlations (the rows of Table 1)."""
+
+    DECOUPLED = "decoupled"  # the context feature: DeCLIP
+    JOINT = "joint"  # the content feature, which learns from CLIP too
+    SELF = "self"  # none: self-distillation only, as in CLIPSelf
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of Eq. 10."""
+
+    content: float = 1.0
+    context: float = 0.25
+
+
+class ClipTeacher(nn.Module):
+    """The frozen original: class tokens of crops.
+
+    Args:
+        encoder: an encoder of its own, not the student.
+        crops_at_once: crops encoded together.
+    """
+
+    def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64) -> None:
+        super().__init__()
+        self.encoder, self.crops_at_once = encoder, crops_at_once
+        self.encoder.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "ClipTeacher":
+        """A teacher stays in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, crops: Tensor) -> Tensor:
+        """K×3×c×c crops in 0..255 → K×C class tokens, float32."""
+        pieces = crops.split(self.crops_at_once)
+        return torch.cat([self.encoder.encode_image(self.encoder.normalize(piece)).float() for piece in pieces])
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """What the student learns from; no part of the model, so neither saved nor trained with it.
+
+    Attributes:
+        clip: embeds crops.
+        foundation: gives the correlations to learn; None for the form ``self``.
+    """
+
+    clip: ClipTeacher
+    foundation: FoundationTeacher | None
+
+
+class Distillation(nn.Module):
+    """Batch in, losses out.
+
+    Args:
+        student: trains.
+        teachers: on the student's device.
+        form: see :class:`DistillationForm`.
+        weights: of the losses.
+        rows_at_once: rows of a correlation matrix that exist at a time.
+    """
+
+    def __init__(
+        self,
+        student: DenseCLIP,
+        teachers: Teachers,
+        form: DistillationForm = DistillationForm.DECOUPLED,
+        weights: LossWeights | None = None,
+        rows_at_once: int = 512,
+    ) -> None:
+        super().__init__()
+        self.student, self.teachers = student, teachers
+        self.form, self.weights, self.rows_at_once = form, weights or LossWeights(), rows_at_once
+
+    @property
+    def device(self) -> torch.device:
+        """Where the student computes."""
+        return self.student.pixel_mean.device
+
+    def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
+        """Weighted losses, whose sum is Eq. 10.
+
+        Args:
+            batch: samples of :class:`declip.distill.dataset.DistillationDataset`.
+
+        Returns:
+            ``loss_content`` and, unless the form is ``self``, ``loss_context``.
+        """
+        images = stack_views(batch, "student", self.device)
+        features = self.student.encode_dense(self.student.normalize(images))
+        losses = {"loss_content": self.weights.content * self._content(features, batch)}
+        if self.form is not DistillationForm.SELF:
+            losses["loss_context"] = self.weights.context * self._context(features, batch)
+        return losses
+
+    def _content(self, features: DenseFeatures, batch: Sequence[dict]) -> Tensor:
+        crops = torch.cat([sample["crops"] for sample in batch]).to(self.device, non_blocking=True).float()
+        boxes = [sample["boxes"] for sample in batch]
+        return content_loss(features.content, boxes, self.teachers.clip(crops), self.student.patch_size)
+
+    def _context(self, features: DenseFeatures, batch: Sequence[dict]) -> Tensor:
+        teacher = self.teachers.foundation
+        correlated = teacher(teacher.normalize(stack_views(batch, "teacher", self.device)))
+        valid = torch.stack([sample["valid"] for sample in batch]).flatten(1).to(self.device)
+        own = features.context if self.form is DistillationForm.DECOUPLED else (_tokens(features.content),)
+        return context_loss(own, _tokens(correlated), valid, self.rows_at_once)
+
+
+def _tokens(features: Tensor) -> Tensor:
+    """B×C×h×w → B×(h*w)×C."""
+    return features.flatten(2).transpose(1, 2)

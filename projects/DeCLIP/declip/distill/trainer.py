@@ -1,0 +1,180 @@
+"""Distilling: the project's training loop with DeCLIP's data, validation and weights."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from d2host import CfgNode, CommonMetricPrinter, HookBase, JSONWriter, TensorboardXWriter, comm, hooks
+from declip.checkpoint import save_encoder
+from declip.distill.build import build_dataset, dataset_root
+from declip.distill.dataset import UnreadableImages
+from declip.distill.panoptic import RegionSet, load_region_set
+from declip.distill.student import interpolated_state
+from declip.distill.task import Distillation
+from declip.distill.validation import classify_regions
+from declip.engine import (
+    OptimizerOptions,
+    Precision,
+    RunCheckpointer,
+    StepOptions,
+    Trainer,
+    build_optimizer,
+    warmup_cosine,
+)
+from declip.engine.hooks import CheckpointHook, forget_metrics_from
+from declip.engine.loading import endless_loader
+from declip.errors import ConfigError
+
+METRICS_FILE, WEIGHTS_FILE = "metrics.json", "declip.safetensors"
+WRITE_PERIOD = 20
+
+
+class DistillationTrainer(Trainer):
+    """Trains the student of a :class:`Distillation` as a config says.
+
+    Args:
+        cfg: the configuration.
+        model: on its device.
+
+    Raises:
+        DataError, ConfigError: images or validation set cannot be had.
+    """
+
+    def __init__(self, cfg: CfgNode, model: Distillation) -> None:
+        self.cfg = cfg
+        self.distillation = model
+        self.dataset = build_dataset(cfg, model)
+        self.unreadable = UnreadableImages(len(self.dataset))
+        self.regions = self._load_regions()
+        solver = cfg.SOLVER
+        optimizer = build_optimizer(model, optimizer_options(cfg, model))
+        super().__init__(
+            model,
+            optimizer,
+            warmup_cosine(optimizer, solver.MAX_ITER, solver.WARMUP_ITERS),
+            RunCheckpointer(cfg.OUTPUT_DIR, solver.MAX_CHECKPOINTS),
+            step_options(cfg),
+        )
+
+    def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
+        """Batches of views from an iteration on."""
+        solver = self.cfg.SOLVER
+        loader = endless_loader(
+            self.dataset,
+            seed=max(self.cfg.SEED, 0),
+            images_per_batch=solver.IMS_PER_BATCH,
+            accumulation_steps=solver.ACCUMULATION_STEPS,
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+            start_iter=start_iter,
+        )
+        return self._watch(loader)
+
+    def _watch(self, loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
+        for batch in loader:
+            self.unreadable.add(batch)
+            yield batch
+
+    def run(self, resume: bool = False) -> None:
+        """Train from the beginning, or from the newest checkpoint, to the end; write the encoder's weights.
+
+        Raises:
+            ConfigError: the output directory holds another run and ``resume`` is not asked for.
+        """
+        last = self.checkpointer.last()
+        if last and not resume:
+            raise ConfigError(
+                f"{last} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start anew"
+            )
+        start_iter = self.resume() if resume else 0
+        if comm.is_main_process():
+            forget_metrics_from(Path(self.cfg.OUTPUT_DIR) / METRICS_FILE, start_iter)
+        self.register_hooks(self._build_hooks())
+        self.train(start_iter, self.cfg.SOLVER.MAX_ITER)
+        self._report_unreadable()
+
+    def save(self, name: str) -> Path:
+        """Save the run and, beside it, the encoder's weights so far."""
+        path = super().save(name)
+        if comm.is_main_process():
+            self.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE)
+        return path
+
+    def export(self, path: Path) -> Path:
+        """Write the student, interpolated with the original, as encoder weights that need no further options."""
+        distill, original = self.cfg.MODEL.DISTILL, self.distillation.teachers.clip.encoder
+        student = self.distillation.student
+        save_encoder(
+            student,
+            path,
+            interpolated_state(student, original, distill.ENSEMBLE_ALPHA),
+            student_size=self.cfg.INPUT.STUDENT_SIZE,
+            teacher=self.cfg.MODEL.TEACHER.NAME if distill.FORM != "self" else None,
+            form=distill.FORM,
+            ensemble_alpha=distill.ENSEMBLE_ALPHA,
+            iterations=self.iter + 1,
+            config_hash=hashlib.sha256(self.cfg.dump().encode()).hexdigest(),
+        )
+        logging.getLogger(__name__).info("Wrote encoder weights to %s", path)
+        return path
+
+    def evaluate(self) -> dict:
+        """Region classification by the student as it is; empty on processes other than 0."""
+        if self.regions is None or not comm.is_main_process():
+            return {}
+        student = self.distillation.student.eval()
+        try:
+            with self.options.precision.autocast(self.device):
+                results = classify_regions(student, self.regions, self.cfg.INPUT.STUDENT_SIZE, self.cfg.TEST.MAX_IMAGES)
+        finally:
+            student.train()
+        logging.getLogger(__name__).info("Region classification: %s", results)
+        return {"regions": results}
+
+    def _load_regions(self) -> RegionSet | None:
+        if not self.cfg.TEST.EVAL_PERIOD:
+            return None
+        return load_region_set(self.cfg.TEST.REGIONS, self.cfg.TEST.IMAGE_ROOT, dataset_root())
+
+    def _report_unreadable(self) -> None:
+        for message in self.unreadable.messages.values():
+            logging.getLogger(__name__).warning("Skipped: %s", message)
+
+    def _build_hooks(self) -> list[HookBase]:
+        built: list[HookBase] = [
+            hooks.IterationTimer(),
+            CheckpointHook(self.cfg.SOLVER.CHECKPOINT_PERIOD),
+            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate),
+        ]
+        if comm.is_main_process():
+            folder = self.cfg.OUTPUT_DIR
+            writers = [
+                CommonMetricPrinter(self.cfg.SOLVER.MAX_ITER),
+                JSONWriter(str(Path(folder) / METRICS_FILE)),
+                TensorboardXWriter(folder),
+            ]
+            built.append(hooks.PeriodicWriter(writers, WRITE_PERIOD))
+        return built
+
+
+def optimizer_options(cfg: CfgNode, model: Distillation) -> OptimizerOptions:
+    """AdamW as published; vectors (biases, norms, embeddings of one token) do not decay."""
+    solver = cfg.SOLVER
+    vectors = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
+    return OptimizerOptions(
+        lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        no_decay=vectors,
+        betas=tuple(solver.BETAS),
+        eps=solver.EPS,
+    )
+
+
+def step_options(cfg: CfgNode) -> StepOptions:
+    """How a step is made, from ``SOLVER``."""
+    solver = cfg.SOLVER
+    precision = Precision(solver.AMP.DTYPE) if solver.AMP.ENABLED else Precision.FP32
+    if precision is Precision.FP16 and cfg.MODEL.DEVICE == "cpu":
+        raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU: use bf16 on the CPU")
+    clip = solver.CLIP_GRADIENTS
+    return StepOptions(precision, solver.ACCUMULATION_STEPS, clip.CLIP_VALUE if clip.ENABLED else 0.0)

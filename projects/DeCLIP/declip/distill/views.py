@@ -1,0 +1,141 @@
+"""What student and teachers see of an image, prepared on the loader's side.
+
+Shape legend
+    H, W  image           S  side of the student's view, pixels        K  crops
+    g     tokens per side of the student's view, S / patch size
+
+The image is resized so that its longer side is S and padded at the right and bottom; the foundation model sees the
+same picture at its own patch size, so that both have the same grid; CLIP as teacher sees the cells of an m×n grid
+over the unpadded image, each resized to its native size.
+
+Source: DeCLIP (CVPR 2025), Sec. 3.2 and supplement 9.2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from declip.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ViewSizes:
+    """Sides and patches of the three views, pixels.
+
+    Attributes:
+        student: S. student_patch: its patch size.
+        teacher_patch: patch size of the foundation model; 0: there is none.
+        crop: native side of the CLIP teacher; 0: there are no crops.
+
+    Raises:
+        ConfigError: S is no multiple of the patch.
+    """
+
+    student: int
+    student_patch: int
+    teacher_patch: int
+    crop: int
+
+    def __post_init__(self) -> None:
+        if self.student < self.student_patch or self.student % self.student_patch:
+            raise ConfigError(
+                f"INPUT.STUDENT_SIZE {self.student} is no multiple of the encoder's patch of {self.student_patch} "
+                "pixels, so the grids of student and teacher cannot match: choose a multiple"
+            )
+
+    @property
+    def grid(self) -> int:
+        """g."""
+        return self.student // self.student_patch
+
+    @property
+    def teacher(self) -> int:
+        """Side of the foundation model's view."""
+        return self.grid * self.teacher_patch
+
+
+def draw_grid(rng: np.random.Generator, max_split: int, max_crops: int) -> tuple[int, int]:
+    """Rows m in [1, max_split] and columns n in [ceil(m/2), min(2m, max_split)], with m*n at most ``max_crops``."""
+    rows = int(rng.integers(1, max_split + 1))
+    columns = int(rng.integers(math.ceil(rows / 2), min(2 * rows, max_split) + 1))
+    while rows * columns > max_crops:
+        rows, columns = (rows - 1, columns) if rows >= columns else (rows, columns - 1)
+    return rows, columns
+
+
+def grid_boxes(height: int, width: int, rows: int, columns: int) -> Tensor:
+    """Cells that tile an area: (rows*columns)×4 float (x0, y0, x1, y1), in raster order."""
+    top, left = torch.linspace(0, height, rows + 1), torch.linspace(0, width, columns + 1)
+    cells = [(left[j], top[i], left[j + 1], top[i + 1]) for i in range(rows) for j in range(columns)]
+    return torch.tensor(cells)
+
+
+@dataclass(frozen=True)
+class DistillationViews:
+    """Makes the views of an image.
+
+    Attributes:
+        sizes: of the views.
+        max_split: most rows or columns of the crop grid.
+        max_crops: most crops per image.
+    """
+
+    sizes: ViewSizes
+    max_split: int = 6
+    max_crops: int = 36
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The views of a 3×H×W uint8 RGB image.
+
+        Returns:
+            ``student`` 3×S×S and ``teacher`` 3×(g*teacher_patch)² uint8; ``valid`` g×g bool, False where a token is
+            all padding; ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that
+            ``sizes`` leaves out are absent.
+        """
+        sizes, (height, width) = self.sizes, image.shape[-2:]
+        scale = sizes.student / max(height, width)
+        inner = (max(round(height * scale), 1), max(round(width * scale), 1))
+        views = {
+            "student": _fit(image, inner, sizes.student),
+            "valid": _valid_tokens(inner, sizes.student_patch, sizes.grid),
+        }
+        if sizes.teacher_patch:
+            ratio = sizes.teacher_patch / sizes.student_patch
+            shrunk = (max(round(inner[0] * ratio), 1), max(round(inner[1] * ratio), 1))
+            views["teacher"] = _fit(image, shrunk, sizes.teacher)
+        if sizes.crop:
+            views["boxes"] = grid_boxes(*inner, *draw_grid(rng, self.max_split, self.max_crops))
+            views["crops"] = self._crops(image, views["boxes"] / scale)
+        return views
+
+    def _crops(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """Boxes in pixels of the image → K×3×c×c."""
+        height, width = image.shape[-2:]
+        crops = []
+        for x0, y0, x1, y1 in boxes.round().int().tolist():
+            x0, y0 = min(x0, width - 1), min(y0, height - 1)
+            cell = image[:, y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+            crops.append(_resize(cell, (self.sizes.crop, self.sizes.crop)))
+        return torch.stack(crops)
+
+
+def _fit(image: Tensor, inner: tuple[int, int], side: int) -> Tensor:
+    """Resize to ``inner`` and pad with zeros to a square."""
+    resized = _resize(image, inner)
+    return transforms.pad(resized, [0, 0, side - inner[1], side - inner[0]])
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return transforms.resize(image, list(size), transforms.InterpolationMode.BICUBIC, antialias=True)
+
+
+def _valid_tokens(inner: tuple[int, int], patch: int, grid: int) -> Tensor:
+    """g×g bool: tokens that show at least half a patch of the image."""
+    rows, columns = (torch.arange(grid) * patch + patch / 2 <= length for length in inner)
+    valid = rows[:, None] & columns
+    valid[0, 0] = True
+    return valid

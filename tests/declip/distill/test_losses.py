@@ -1,0 +1,114 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck
+
+from declip.distill.correlation import correlation_distance
+from declip.distill.losses import content_loss, context_loss, unit_vectors
+
+
+def plain_context_loss(context, teacher, valid):
+    """Eq. 8-9 as written, image by image, with every matrix whole."""
+    distances = []
+    for index, keep in enumerate(valid):
+        cosines = lambda features: F.normalize(features, dim=-1) @ F.normalize(features, dim=-1).T  # noqa: E731
+        student = torch.stack([cosines(features[index][keep]) for features in context]).mean(dim=0)
+        distances.append((cosines(teacher[index][keep]) - student).norm(p=2, dim=-1))
+    return torch.cat(distances).mean()
+
+
+def sample(count, num_features=1, batch=2):
+    torch.manual_seed(count)
+    context = [torch.randn(batch, count, 6, dtype=torch.float64, requires_grad=True) for _ in range(num_features)]
+    teacher = torch.randn(batch, count, 9, dtype=torch.float64)
+    valid = torch.rand(batch, count) < 0.7
+    valid[:, 0] = True
+    return context, teacher, valid
+
+
+@pytest.mark.parametrize("num_features", [1, 2, 3])
+@pytest.mark.parametrize(("count", "rows"), [(12, 512), (12, 5), (13, 1), (12, 4)])
+def test_blocked_context_loss_and_its_gradient_are_those_of_the_plain_form(count, rows, num_features):
+    context, teacher, valid = sample(count, num_features)
+    loss = context_loss(context, teacher, valid, rows_at_once=rows)
+    expected = plain_context_loss(context, teacher, valid)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    ours = torch.autograd.grad(3 * loss, context)
+    plain = torch.autograd.grad(3 * expected, context)
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gradient_of_the_correlation_distance_is_its_slope():
+    torch.manual_seed(0)
+    student = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(7, 4, dtype=torch.float64)
+    assert gradcheck(lambda features: correlation_distance(features, teacher, 3), (student,))
+
+
+def test_without_a_mask_every_token_counts():
+    context, teacher, _ = sample(10)
+    everything = torch.ones(2, 10, dtype=torch.bool)
+    torch.testing.assert_close(context_loss(context, teacher), plain_context_loss(context, teacher, everything))
+
+
+def test_padding_changes_nothing():
+    context, teacher, _ = sample(10)
+    valid = torch.zeros(2, 14, dtype=torch.bool)
+    valid[:, :10] = True
+    pad = lambda features: F.pad(features, (0, 0, 0, 4), value=5.0)  # noqa: E731
+    padded = context_loss([pad(features) for features in context], pad(teacher), valid)
+    torch.testing.assert_close(padded, context_loss(context, teacher))
+
+
+def test_a_student_that_correlates_like_its_teacher_has_no_loss_and_a_finite_gradient():
+    context, _, _ = sample(10)
+    loss = context_loss(context, context[0].detach())
+    (gradient,) = torch.autograd.grad(loss, context)
+    assert loss < 1e-12
+    assert gradient.isfinite().all()
+
+
+def test_under_autocast_the_loss_stays_close_and_in_full_precision():
+    context, teacher, valid = sample(40)
+    context, teacher = [context[0].detach().float()], teacher.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = context_loss(context, teacher, valid)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, context_loss(context, teacher, valid), rtol=1e-2, atol=0)
+
+
+def test_the_mean_of_cosines_is_one_inner_product():
+    first, second = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 5, 4, dtype=torch.float64)
+    joined = unit_vectors([first, second])
+    cosines = [F.normalize(features, dim=-1) for features in (first, second)]
+    expected = sum(features @ features.transpose(1, 2) for features in cosines) / 2
+    torch.testing.assert_close(joined @ joined.transpose(1, 2), expected)
+
+
+def test_context_loss_refuses_other_grids_and_images_without_tokens():
+    context, teacher, valid = sample(10)
+    with pytest.raises(ValueError, match="student tokens"):
+        context_loss(context, teacher[:, :8], valid[:, :8])
+    with pytest.raises(ValueError, match="at least one student feature and one valid token"):
+        context_loss(context, teacher, torch.zeros_like(valid))
+
+
+def test_content_loss_is_the_cosine_distance_of_regions_and_crops():
+    content = torch.randn(2, 5, 4, 6, dtype=torch.float64)
+    boxes = [torch.tensor([[0.0, 0.0, 96.0, 64.0]]), torch.tensor([[0.0, 0.0, 48.0, 32.0], [48.0, 32.0, 96.0, 64.0]])]
+    crops = torch.randn(3, 5, dtype=torch.float64)
+    regions = torch.stack(
+        [content[0].mean((1, 2)), content[1, :, :2, :3].mean((1, 2)), content[1, :, 2:, 3:].mean((1, 2))]
+    )
+    loss = content_loss(content, boxes, crops, patch_size=16)
+    # boxes on cell borders: RoIAlign averages whole cells, up to its bilinear samples at the borders
+    expected = 1 - F.cosine_similarity(regions, crops).mean()
+    torch.testing.assert_close(loss, expected, rtol=0.2, atol=0.1)
+    exact = content_loss(content[:, :, :1, :1].expand(-1, -1, 4, 6), boxes, crops, patch_size=16)
+    corner = content[[0, 1, 1], :, 0, 0]
+    torch.testing.assert_close(exact, 1 - F.cosine_similarity(corner, crops).mean())
+
+
+def test_content_loss_wants_as_many_boxes_as_crops():
+    with pytest.raises(ValueError, match="1 boxes for 2 crops"):
+        content_loss(torch.randn(1, 5, 2, 2), [torch.zeros(1, 4)], torch.randn(2, 5), 16)

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Distil a CLIP into a DeCLIP.
+
+tools/train_declip.py --config-file distill_nano.yaml
+tools/train_declip.py --config-file distill_eva_vitb16.yaml --num-gpus 8 DATASETS.IMAGES coco/train2017
+tools/train_declip.py --config-file distill_eva_vitb16.yaml --resume
+torchrun --nproc-per-node 8 tools/train_declip.py --config-file distill_eva_vitb16.yaml
+
+The encoder's weights end up in OUTPUT_DIR/declip.safetensors, for MODEL.ENCODER.WEIGHTS of tools/train_net.py.
+"""
+
+from d2host import default_argument_parser
+from declip.distill import DistillationTrainer, build_distillation, get_distillation_cfg
+from declip.engine import resolve_device, run_command, setup_run
+from declip.engine.config_file import find_config
+from declip.errors import ConfigError
+
+
+def main(args) -> None:
+    """One process of a run."""
+    args.config_file = str(find_config(args.config_file)) if args.config_file else ""
+    cfg = get_distillation_cfg(args.config_file, args.opts)
+    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    if not cfg.DATASETS.IMAGES:
+        raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
+    cfg.freeze()
+    setup_run(cfg, args)
+    trainer = DistillationTrainer(cfg, build_distillation(cfg))
+    if args.eval_only:
+        trainer.resume()
+        print(trainer.evaluate())
+        return
+    trainer.run(args.resume)
+
+
+if __name__ == "__main__":
+    run_command(main, default_argument_parser(epilog=__doc__).parse_args())
