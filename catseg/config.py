@@ -56,7 +56,7 @@ def _add_head(cfg: CfgNode) -> None:
     head.DECODER_DIMS = (64, 32)  # channels after each decoder stage
     head.DECODER_GUIDANCE_DIMS = (256, 128)  # channels of up-convolved encoder features, per decoder stage
     head.DECODER_GUIDANCE_PROJECTED_DIMS = (32, 16)  # channels they are projected to
-    head.TOKEN_CHUNK = 4608  # tokens aggregated at once: small enough for the CPU's cache; raise it on GPUs
+    head.TOKEN_CHUNK = 6912  # tokens aggregated at once: small enough for the CPU's cache; raise it on GPUs
     head.RECOMPUTE = True  # recompute activations of the aggregation in the backward pass: less memory, more time
 
 

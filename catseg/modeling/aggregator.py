@@ -114,7 +114,7 @@ class Aggregator(nn.Module):
         guidance_dims: tuple[int, int] = (128, 128),
         decoder_dims: tuple[int, int] = (64, 32),
         decoder_guidance_dims: tuple[tuple[int, int], tuple[int, int]] = ((256, 32), (128, 16)),
-        token_chunk: int = 4608,
+        token_chunk: int = 6912,
         recompute: bool = True,
     ) -> None:
         super().__init__()

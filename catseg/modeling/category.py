@@ -48,10 +48,15 @@ def linear_attention(
     Returns:
         p×H×T×d.
     """
-    queries, keys = F.elu(queries) + 1, F.elu(keys) + 1
+    queries, keys = positive(queries), positive(keys)
     keys_values = keys.transpose(-1, -2) @ values + padding_keys_values
     key_sums = keys.sum(dim=-2).unsqueeze(-1) + padding_keys
-    return (queries @ keys_values) / (queries @ key_sums + EPSILON)
+    return (queries @ keys_values.to(queries.dtype)) / (queries @ key_sums.to(queries.dtype) + EPSILON)
+
+
+def positive(x: Tensor) -> Tensor:
+    """The feature map ``elu(x) + 1`` of linear attention, x any shape."""
+    return F.elu(x).add_(1)
 
 
 class ClassAggregation(nn.Module):
@@ -98,14 +103,13 @@ class ClassAggregation(nn.Module):
         def aggregate(x: Tensor) -> Tensor:
             with torch.autocast(x.device.type, enabled=False):
                 x = x + self._attend(standardize(x, dtype), folded)
-                return x + folded.contract(F.relu(folded.expand(standardize(x, dtype))))
+                return x + folded.contract(folded.expand(standardize(x, dtype)).relu_())
 
         return aggregate
 
     def _attend(self, x: Tensor, folded: FoldedClassAttention) -> Tensor:
         """T×p×C normalised tokens → T×p×C attended values."""
         projected = F.linear(x, folded.queries_keys_values).add_(folded.guidance)
-        projected = projected.to(folded.padding_keys.dtype)
         queries, keys, values = projected.unflatten(-1, (3, self.num_heads, -1)).permute(2, 1, 3, 0, 4)
         attended = linear_attention(queries, keys, values, folded.padding_keys, folded.padding_keys_values)
         return attended.permute(2, 0, 1, 3).flatten(-2)

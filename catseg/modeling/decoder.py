@@ -61,9 +61,9 @@ class GuidedUpsample(nn.Module):
 
     def forward(self, x: Tensor, folded: FoldedUpsample) -> Tensor:
         """T×C×h×w (channels last) → T×O×2h×2w."""
-        x = F.conv_transpose2d(x, folded.kernel, stride=2, padding=1) + folded.shared
-        x = F.relu(self._norm(self.norm1, x))
-        return F.relu(self._norm(self.norm2, F.conv2d(x, folded.refine, padding=1)))
+        x = F.conv_transpose2d(x, folded.kernel, stride=2, padding=1).add_(folded.shared)
+        x = self._norm(self.norm1, x).relu_()
+        return self._norm(self.norm2, F.conv2d(x, folded.refine, padding=1)).relu_()
 
     @staticmethod
     def _norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def standardize(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """LayerNorm over the last axis without its affine part (that is folded into the next map), cast to ``dtype``."""
-    return F.layer_norm(x, x.shape[-1:]).to(dtype)
+    """LayerNorm over the last axis without its affine part (that is folded into the next map), in ``dtype``."""
+    return F.layer_norm(x.to(dtype), x.shape[-1:])
 
 
 def after_norm(norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> Affine:

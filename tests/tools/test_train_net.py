@@ -62,7 +62,9 @@ def test_a_killed_run_goes_on_exactly_where_its_last_checkpoint_was(
     assert result.returncode == 0, result.stderr
     assert "Resumed from" in result.stdout + result.stderr
     assert metrics(tmp_path) == metrics(finished)
-    whole, resumed = (torch.load(folder / "model_final.pth")["model"] for folder in (finished, tmp_path))
+    whole, resumed = (
+        torch.load(folder / "model_final.pth", weights_only=True)["model"] for folder in (finished, tmp_path)
+    )
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     ours, theirs = losses(tmp_path), losses(finished)
     assert ours[max(theirs)] == theirs[max(theirs)]

@@ -4,12 +4,12 @@ import declip
 from declip.nano.model import CONTEXT_LENGTH, nano_tokenizer
 
 
-def test_the_tokenizer_knows_every_class_word_and_marks_start_and_end():
+def test_the_tokenizer_knows_every_class_word_spells_others_and_marks_start_and_end():
     tokenizer = nano_tokenizer()
     tokens = tokenizer(["A photo of a red circle in the scene", "zebra"])
     assert tokens.shape == (2, CONTEXT_LENGTH)
-    assert tokens[0, 0] == 1 and tokens[0].max() == tokenizer.end and 2 not in tokens[0]
-    assert tokens[1].tolist()[:3] == [1, 2, tokenizer.end]
+    assert tokens[0, 0] == 1 and tokens[0].max() == tokenizer.end and (tokens[0] > 0).sum() == 11
+    assert tokens[1].tolist()[:7] == [1, *(tokenizer.ids[letter] for letter in "zebra"), tokenizer.end]
 
 
 def test_long_texts_keep_their_end():

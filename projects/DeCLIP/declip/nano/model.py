@@ -1,7 +1,7 @@
 """nano-CLIP: a vision transformer and a text transformer small enough to train on a laptop.
 
-Both are open_clip's own classes. The text tower reads whole words of a small lexicon instead of byte pairs, so that
-its embedding table does not outweigh everything else.
+Both are open_clip's own classes. The text tower reads whole words of a small lexicon, and other words letter by
+letter, instead of byte pairs, so that its embedding table does not outweigh everything else.
 """
 
 import re
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from declip.nano.vocabulary import COLORS, SHAPES, STUFF
 
 NANO_NAME = "nano"
-CONTEXT_LENGTH = 16
+CONTEXT_LENGTH = 24
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 FUNCTION_WORDS = (
     "a",
     "an",
@@ -34,11 +35,11 @@ FUNCTION_WORDS = (
 
 
 class NanoTokenizer:
-    """Words → ids: 0 pads, 1 starts, 2 stands for any unknown word, and the highest id ends the text."""
+    """Words → ids: 0 pads, 1 starts, then come characters and words, and the highest id ends the text."""
 
     def __init__(self, words: tuple[str, ...], context_length: int = CONTEXT_LENGTH) -> None:
-        self.ids = {word: index for index, word in enumerate(dict.fromkeys(words), start=3)}
-        self.start, self.end = 1, 3 + len(self.ids)
+        self.ids = {word: index for index, word in enumerate(dict.fromkeys((*CHARACTERS, *words)), start=2)}
+        self.start, self.end = 1, 2 + len(self.ids)
         self.vocab_size = self.end + 1
         self.context_length = context_length
 
@@ -46,8 +47,10 @@ class NanoTokenizer:
         """N texts → N×context_length int64; longer texts are cut, their end kept."""
         tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(tokens, texts, strict=True):
-            words = [self.ids.get(word, 2) for word in re.findall(r"[a-z]+", text.lower())]
-            ids = [self.start, *words[: self.context_length - 2], self.end]
+            words = re.findall(r"[a-z]+|[0-9]", text.lower())
+            pieces = [piece for word in words for piece in ([word] if word in self.ids else word)]
+            known = [self.ids[piece] for piece in pieces[: self.context_length - 2]]
+            ids = [self.start, *known, self.end]
             row[: len(ids)] = torch.tensor(ids)
         return tokens
 

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from declip.distill.views import DistillationViews, ViewSizes, draw_grid, grid_boxes
+from declip.errors import ConfigError
+
+SIZES = ViewSizes(student=64, student_patch=16, teacher_patch=14, crop=32)
+
+
+def views_of(height, width, sizes=SIZES, seed=0):
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    return DistillationViews(sizes, max_split=4, max_crops=9)(image, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 96), (100, 37), (64, 64), (7, 300)])
+def test_student_and_foundation_model_see_the_same_grid(height, width):
+    views = views_of(height, width)
+    assert views["student"].shape == (3, 64, 64)
+    assert views["teacher"].shape == (3, 56, 56)
+    assert views["valid"].shape == (4, 4)
+    assert views["crops"].shape == (len(views["boxes"]), 3, 32, 32)
+
+
+def test_padding_is_black_at_the_right_and_bottom_and_marked_invalid():
+    image = torch.full((3, 32, 64), 200, dtype=torch.uint8)
+    views = DistillationViews(SIZES)(image, np.random.default_rng(0))
+    assert (views["student"][:, :32] == 200).all() and (views["student"][:, 32:] == 0).all()
+    assert (views["teacher"][:, :28] == 200).all() and (views["teacher"][:, 28:] == 0).all()
+    assert views["valid"].tolist() == [[True] * 4] * 2 + [[False] * 4] * 2
+
+
+def test_boxes_tile_the_unpadded_image():
+    views = views_of(32, 64)
+    widths, heights = views["boxes"][:, 2] - views["boxes"][:, 0], views["boxes"][:, 3] - views["boxes"][:, 1]
+    assert (widths * heights).sum() == 32 * 64
+    assert views["boxes"][:, 3].max() == 32 and views["boxes"][:, 2].max() == 64
+
+
+def test_each_crop_shows_what_its_box_encloses():
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    image[:, :32, 32:] = 255
+    boxes = grid_boxes(64, 64, 2, 2)
+    crops = DistillationViews(SIZES)._crops(image, boxes)
+    assert crops.float().mean((1, 2, 3)).tolist() == [0, 255, 0, 0]
+
+
+def test_grids_keep_the_limits_of_aspect_and_number():
+    rng = np.random.default_rng(0)
+    grids = {draw_grid(rng, max_split=6, max_crops=36) for _ in range(2000)}
+    assert {rows for rows, _ in grids} == {columns for _, columns in grids} == set(range(1, 7))
+    assert all(rows / 2 <= columns <= 2 * rows for rows, columns in grids)
+    assert all(rows * columns <= 9 for rows, columns in (draw_grid(rng, 6, 9) for _ in range(500)))
+
+
+def test_views_repeat_with_their_generator():
+    first, again = views_of(50, 80, seed=3), views_of(50, 80, seed=3)
+    assert torch.equal(first["boxes"], again["boxes"])
+
+
+def test_views_that_are_not_wanted_are_absent():
+    views = views_of(50, 80, ViewSizes(student=64, student_patch=16, teacher_patch=0, crop=0))
+    assert set(views) == {"student", "valid"}
+
+
+def test_a_size_that_the_patch_does_not_divide_is_refused():
+    with pytest.raises(ConfigError, match="STUDENT_SIZE 70 is no multiple of the encoder's patch of 16"):
+        ViewSizes(student=70, student_patch=16, teacher_patch=14, crop=32)

@@ -1,0 +1,55 @@
+"""Three real ADE20K images through the whole pipeline."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+ADE = "('ade20k_150_test_sem_seg',)"
+
+pytestmark = pytest.mark.skipif(
+    not (SHARED / "ADEChallengeData2016").is_dir(), reason="the real ADE20K samples are not here"
+)
+
+
+@pytest.fixture
+def real_tool(tool, environment, monkeypatch):
+    monkeypatch.setitem(environment, "DETECTRON2_DATASETS", str(SHARED))
+    monkeypatch.setitem(environment, "OMP_NUM_THREADS", "2")
+    return tool
+
+
+def results(folder):
+    return json.loads((folder / "inference/results.json").read_text())["ade20k_150_test_sem_seg"]
+
+
+@pytest.mark.slow
+def test_a_nano_model_learns_three_images_by_heart_and_its_checkpoint_repeats_the_figure(real_tool, tmp_path):
+    config = [
+        *("--config-file", "declip_catseg_nano.yaml", "DATASETS.TRAIN", ADE, "DATASETS.TEST", ADE),
+        *("MODEL.ENCODER.GRID", "20", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "10", "MODEL.SEM_SEG_HEAD.PADDED_CLASSES", "0"),
+        *("INPUT.MIN_SIZE_TRAIN", "(160,)", "INPUT.CROP.ENABLED", "False", "INPUT.RANDOM_FLIP", "none"),
+        *("SOLVER.IMS_PER_BATCH", "3", "SOLVER.MAX_ITER", "250", "SOLVER.CHECKPOINT_PERIOD", "0"),
+    ]
+    trained = real_tool("train_net.py", *config, "OUTPUT_DIR", tmp_path / "trained")
+    assert trained.returncode == 0, trained.stderr[-2000:]
+    weights = tmp_path / "trained" / "model_final.pth"
+    again = real_tool(
+        "train_net.py", "--eval-only", *config, "OUTPUT_DIR", tmp_path / "again", "MODEL.WEIGHTS", weights
+    )
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert results(tmp_path / "trained")["pACC"] > 90
+    assert results(tmp_path / "again") == results(tmp_path / "trained")
+
+
+@pytest.mark.slow
+def test_the_published_configuration_runs_on_real_images(real_tool, tmp_path):
+    config = ["--config-file", "declip_catseg_vitb.yaml", "DATASETS.TEST", ADE, "DATALOADER.NUM_WORKERS", "1"]
+    result = real_tool("train_net.py", "--eval-only", *config, "OUTPUT_DIR", tmp_path / "evaluated")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert 0 <= results(tmp_path / "evaluated")["mIoU"] < 10  # random weights: only the path is real
+    training = ["DATASETS.TRAIN", ADE, "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "TEST.EVAL_PERIOD", "0"]
+    result = real_tool("train_net.py", *config, *training, "DATASETS.TEST", "()", "OUTPUT_DIR", tmp_path / "trained")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "trained" / "model_final.pth").is_file()

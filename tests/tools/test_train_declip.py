@@ -1,0 +1,93 @@
+"""The distillation command line, as a user runs it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from declip.checkpoint import read_metadata
+
+TRAIN_DECLIP = Path(__file__).resolve().parents[2] / "tools/train_declip.py"
+TINY = [
+    *("--config-file", "distill_nano.yaml", "MODEL.DEVICE", "cpu", "DATASETS.IMAGES", "nano_val"),
+    *("INPUT.STUDENT_SIZE", "64", "INPUT.MAX_SPLIT", "2", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "6"),
+    *("SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "2", "TEST.EVAL_PERIOD", "6", "TEST.MAX_IMAGES", "4"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tool, tmp_path_factory):
+    """A run from beginning to end."""
+    folder = tmp_path_factory.mktemp("distilled")
+    result = tool("train_declip.py", *TINY, "OUTPUT_DIR", folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_a_run_leaves_weights_that_say_how_they_were_made(finished):
+    facts = read_metadata(finished / "declip.safetensors")
+    assert (facts["model"], facts["context"], facts["form"], facts["iterations"]) == ("nano", "qk", "decoupled", 6)
+    assert {"teacher", "config_hash", "student_size", "ensemble_alpha"} <= facts.keys()
+
+
+def test_a_run_logs_losses_and_region_classification(finished):
+    lines = [json.loads(line) for line in (finished / "metrics.json").read_text().splitlines()]
+    merged = {key: value for line in lines for key, value in line.items()}
+    assert {"loss_content", "loss_context", "total_loss", "images_per_second", "regions/things_mAcc"} <= merged.keys()
+
+
+def test_the_weights_load_in_segmentation_by_one_line(finished, tool, tiny_config, tmp_path):
+    result = tool(
+        *("train_net.py", "--config-file", tiny_config, "--eval-only", "OUTPUT_DIR", tmp_path),
+        *("MODEL.ENCODER.WEIGHTS", finished / "declip.safetensors"),
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, environment, losses, tmp_path):
+    killed = subprocess.Popen(
+        [sys.executable, str(TRAIN_DECLIP), *TINY, "OUTPUT_DIR", str(tmp_path)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "last_checkpoint").is_file() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "model_final.pth").exists(), "the run was over before it could be killed"
+    result = tool("train_declip.py", *TINY, "--resume", "OUTPUT_DIR", tmp_path)
+    assert result.returncode == 0, result.stderr
+    whole, resumed = (load_file(folder / "declip.safetensors") for folder in (finished, tmp_path))
+    assert all((whole[name] == resumed[name]).all() for name in whole)
+    assert losses(tmp_path)[5] == losses(finished)[5]
+
+
+def test_two_processes_give_the_losses_of_one(finished, tool, losses, tmp_path):
+    result = tool("train_declip.py", *TINY, "--num-gpus", 2, "OUTPUT_DIR", tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert losses(tmp_path)[5][0] == pytest.approx(losses(finished)[5][0], rel=0.05)
+
+
+BAD_INPUT = {
+    "no images named": (["DATASETS.IMAGES", ""], "DATASETS.IMAGES is empty"),
+    "missing images": (["DATASETS.IMAGES", "gone"], "image source gone does not exist"),
+    "grids that cannot match": (["INPUT.STUDENT_SIZE", "65"], "grids of student and teacher cannot match"),
+    "context without feature": (["MODEL.ENCODER.CONTEXT", "vanilla"], "needs a context feature"),
+    "unknown teacher": (["MODEL.TEACHER.NAME", "dinov9"], "teacher 'dinov9' is unknown"),
+    "not finite": (["SOLVER.BASE_LR", "1e30"], "the loss is not finite at iteration"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_ends_with_one_sentence(case, tool, tmp_path):
+    overrides, sentence = BAD_INPUT[case]
+    result = tool("train_declip.py", *TINY, *overrides, "OUTPUT_DIR", tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert sentence in result.stderr.strip().splitlines()[-1]
