@@ -28,9 +28,10 @@ def results(folder):
 def test_a_nano_model_learns_three_images_by_heart_and_its_checkpoint_repeats_the_figure(real_tool, tmp_path):
     config = [
         *("--config-file", "declip_catseg_nano.yaml", "DATASETS.TRAIN", ADE, "DATASETS.TEST", ADE),
-        *("MODEL.ENCODER.GRID", "20", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "10", "MODEL.SEM_SEG_HEAD.PADDED_CLASSES", "0"),
+        *("MODEL.ENCODER.GRID", "16", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "8", "MODEL.SEM_SEG_HEAD.PADDED_CLASSES", "0"),
         *("INPUT.MIN_SIZE_TRAIN", "(160,)", "INPUT.CROP.ENABLED", "False", "INPUT.RANDOM_FLIP", "none"),
-        *("SOLVER.IMS_PER_BATCH", "3", "SOLVER.MAX_ITER", "250", "SOLVER.CHECKPOINT_PERIOD", "0"),
+        *("SOLVER.IMS_PER_BATCH", "3", "SOLVER.MAX_ITER", "300", "SOLVER.CHECKPOINT_PERIOD", "0"),
+        *("SOLVER.BASE_LR", "0.001", "SOLVER.CLIP_MULTIPLIER", "0.3"),
     ]
     trained = real_tool("train_net.py", *config, "OUTPUT_DIR", tmp_path / "trained")
     assert trained.returncode == 0, trained.stderr[-2000:]

@@ -1,10 +1,11 @@
 """nano-CLIP: a vision transformer and a text transformer small enough to train on a laptop.
 
-Both are open_clip's own classes. The text tower reads whole words of a small lexicon, and other words letter by
-letter, instead of byte pairs, so that its embedding table does not outweigh everything else.
+Both are open_clip's own classes. The text tower reads whole words of a small lexicon, and every other word as two
+of a few hash buckets, instead of byte pairs, so that its embedding table does not outweigh everything else.
 """
 
 import re
+import zlib
 
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -14,7 +15,7 @@ from declip.nano.vocabulary import COLORS, SHAPES, STUFF
 
 NANO_NAME = "nano"
 CONTEXT_LENGTH = 24
-CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+BUCKETS = 251  # an unknown word is two of them, so that few words share both
 FUNCTION_WORDS = (
     "a",
     "an",
@@ -35,11 +36,12 @@ FUNCTION_WORDS = (
 
 
 class NanoTokenizer:
-    """Words → ids: 0 pads, 1 starts, then come characters and words, and the highest id ends the text."""
+    """Words → ids: 0 pads, 1 starts, then come words and hash buckets, and the highest id ends the text."""
 
     def __init__(self, words: tuple[str, ...], context_length: int = CONTEXT_LENGTH) -> None:
-        self.ids = {word: index for index, word in enumerate(dict.fromkeys((*CHARACTERS, *words)), start=2)}
-        self.start, self.end = 1, 2 + len(self.ids)
+        self.ids = {word: index for index, word in enumerate(dict.fromkeys(words), start=2)}
+        self.buckets = 2 + len(self.ids)
+        self.start, self.end = 1, self.buckets + BUCKETS
         self.vocab_size = self.end + 1
         self.context_length = context_length
 
@@ -47,12 +49,17 @@ class NanoTokenizer:
         """N texts → N×context_length int64; longer texts are cut, their end kept."""
         tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(tokens, texts, strict=True):
-            words = re.findall(r"[a-z]+|[0-9]", text.lower())
-            pieces = [piece for word in words for piece in ([word] if word in self.ids else word)]
-            known = [self.ids[piece] for piece in pieces[: self.context_length - 2]]
-            ids = [self.start, *known, self.end]
+            words = re.findall(r"[a-z0-9]+", text.lower())
+            pieces = [piece for word in words for piece in self._pieces(word)]
+            ids = [self.start, *pieces[: self.context_length - 2], self.end]
             row[: len(ids)] = torch.tensor(ids)
         return tokens
+
+    def _pieces(self, word: str) -> list[int]:
+        if word in self.ids:
+            return [self.ids[word]]
+        code = zlib.crc32(word.encode())
+        return [self.buckets + code % BUCKETS, self.buckets + code // BUCKETS % BUCKETS]
 
 
 def nano_tokenizer() -> NanoTokenizer:
