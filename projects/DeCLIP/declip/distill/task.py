@@ -47,7 +47,7 @@ class ClipTeacher(nn.Module):
     def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64) -> None:
         super().__init__()
         self.encoder, self.crops_at_once = encoder, crops_at_once
-        self.encoder.eval().requires_grad_(False)
+        self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ClipTeacher":
         """A teacher stays in evaluation mode."""

@@ -46,7 +46,7 @@ class FoundationTeacher(nn.Module):
         super().__init__()
         self.name, self.precision = name, precision
         self.model = _create(name, weights)
-        self.model.eval().requires_grad_(False)
+        self.requires_grad_(False).eval()
         size = self.model.patch_embed.patch_size
         self.patch_size = size[0] if isinstance(size, tuple) else size
         statistics = self.model.pretrained_cfg

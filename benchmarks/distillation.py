@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""A distillation step and the context loss, against plain formulations, each case in a process of its own.
+
+The step: EVA02-B-16 at 560 px with 9 crops and DINOv2-B as teacher, batch 1, random weights. The baseline is the same
+models in float32 with whole N×N matrices: correlation volumes by autograd, and attention maps. The context loss alone:
+N = 4,096 tokens, forward and backward.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import count
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from declip import build_encoder
+from declip.distill.dataset import stack_views
+from declip.distill.losses import context_loss
+from declip.distill.student import choose_trainable
+from declip.distill.task import ClipTeacher, Distillation, DistillationForm, Teachers
+from declip.distill.teachers import FoundationTeacher
+from declip.distill.views import DistillationViews, ViewSizes
+from declip.encoder import DenseFeatures
+from declip.engine.precision import Precision
+from measure import best_time, in_new_process, peak_memory, print_table
+
+TOKENS, CHANNELS, CROPS = 4096, 768, 9
+
+
+def plain_context_loss(context: tuple[Tensor, ...], teacher: Tensor, valid: Tensor) -> Tensor:
+    """Eq. 8-9 with every matrix whole."""
+    distances = []
+    for index, keep in enumerate(valid):
+        volumes = []
+        for features in (*context, teacher):
+            unit = F.normalize(features[index][keep], dim=-1)
+            volumes.append(unit @ unit.T)
+        distances.append((volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1))
+    return torch.cat(distances).mean()
+
+
+class PlainDistillation(Distillation):
+    """The same step with whole correlation matrices."""
+
+    def _context(self, features: DenseFeatures, batch: Sequence[dict]) -> Tensor:
+        teacher = self.teachers.foundation
+        correlated = teacher(teacher.normalize(stack_views(batch, "teacher", self.device))).flatten(2).transpose(1, 2)
+        valid = torch.stack([sample["valid"] for sample in batch]).flatten(1)
+        return plain_context_loss(features.context, correlated, valid)
+
+
+def step(plain: bool, precision: Precision) -> dict:
+    """One optimizer step of the published ViT-B recipe; ``plain`` materialises attention maps too."""
+    torch.manual_seed(0)
+    student, original = build_encoder("EVA02-B-16"), build_encoder("EVA02-B-16", context="vanilla")
+    choose_trainable(student, DistillationForm.DECOUPLED)
+    foundation = FoundationTeacher("dinov2_vitb14", "random", precision)
+    model = (PlainDistillation if plain else Distillation)(student, Teachers(ClipTeacher(original), foundation))
+    views = DistillationViews(ViewSizes(560, 16, foundation.patch_size, 224))
+    image = torch.randint(0, 256, (3, 560, 560), dtype=torch.uint8)
+    batch = [next(sample for sample in samples(views, image) if len(sample["boxes"]) == CROPS)]
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        with precision.autocast("cpu"):
+            losses = model(batch)
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+        seconds, _ = best_time(run, 3)
+    return {"seconds": seconds, "peak": peak_memory()}
+
+
+def samples(views: DistillationViews, image: Tensor) -> Iterator[dict]:
+    """Views of one image with one crop grid after another."""
+    yield from (views(image, np.random.default_rng(seed)) for seed in count())
+
+
+def loss_alone(plain: bool) -> dict:
+    """Forward and backward of the context loss with two student features; memory beyond the inputs."""
+    torch.manual_seed(0)
+    context = tuple(torch.randn(1, TOKENS, CHANNELS, requires_grad=True) for _ in range(2))
+    teacher, valid = torch.randn(1, TOKENS, CHANNELS), torch.ones(1, TOKENS, dtype=torch.bool)
+    loss = plain_context_loss if plain else context_loss
+    before = peak_memory()
+    seconds, _ = best_time(lambda: loss(context, teacher, valid).backward(), 3)
+    return {"seconds": seconds, "peak": peak_memory() - before}
+
+
+CASES = {
+    "step, plain fp32": lambda: step(True, Precision.FP32),
+    "step, fp32": lambda: step(False, Precision.FP32),
+    "step, bf16": lambda: step(False, Precision.BF16),
+    "context loss, plain": lambda: loss_alone(True),
+    "context loss": lambda: loss_alone(False),
+}
+
+
+def main() -> None:
+    """Measure and print; with ``--case``, measure one case in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=CASES, help="this case alone, as JSON")
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(CASES[arguments.case]()))
+        return
+    results = {case: in_new_process(__file__, "--case", case) for case in CASES}
+    rows = []
+    for case, result in results.items():
+        base = results["step, plain fp32" if case.startswith("step") else "context loss, plain"]
+        faster, memory = base["seconds"] / result["seconds"], result["peak"] / base["peak"]
+        rows.append([case, result["seconds"], f"{faster:.2f}x", result["peak"], f"{memory:.0%}"])
+    print_table(
+        f"Distillation, {torch.get_num_threads()} threads", ["case", "seconds", "faster", "peak GiB", "memory"], rows
+    )
+
+
+if __name__ == "__main__":
+    main()
