@@ -40,8 +40,8 @@ def plain_context_loss(context: tuple[Tensor, ...], teacher: Tensor, valid: Tens
         for features in (*context, teacher):
             unit = F.normalize(features[index][keep], dim=-1)
             volumes.append(unit @ unit.T)
-        distances.append((volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1))
-    return torch.cat(distances).mean()
+        distances.append((volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean())
+    return torch.stack(distances).mean()
 
 
 class PlainDistillation(Distillation):

@@ -5,6 +5,9 @@ Shape legend
     N     tokens, h * w               D   channels of a context feature
     K     crops of the whole batch    E   channels of the vision foundation model
 
+Both are means over images of a mean within the image, so that neither the number of an image's crops nor the split of
+a batch over processes changes its weight.
+
 Source: DeCLIP (CVPR 2025), Sec. 3.2.
 """
 
@@ -21,7 +24,7 @@ from declip.distill.correlation import correlation_distance
 def content_loss(content: Tensor, boxes: Sequence[Tensor], crop_embeddings: Tensor, patch_size: int) -> Tensor:
     """How far the dense features of regions are from CLIP's embeddings of the same regions as images (Eq. 7).
 
-    ``1 - mean_k cos(RoIAlign(X_content, box_k), CLS(crop_k))``
+    ``1 - mean_k cos(RoIAlign(X_content, box_k), CLS(crop_k))`` over the crops k of an image, averaged over images.
 
     Args:
         content: B×C×h×w dense features.
@@ -33,16 +36,17 @@ def content_loss(content: Tensor, boxes: Sequence[Tensor], crop_embeddings: Tens
         A scalar in [0, 2].
 
     Raises:
-        ValueError: boxes and embeddings differ in number, or there are none.
+        ValueError: boxes and embeddings differ in number, or an image has none.
     """
-    count = sum(len(each) for each in boxes)
-    if count != len(crop_embeddings) or not count:
-        raise ValueError(f"{count} boxes for {len(crop_embeddings)} crops: each box needs the embedding of its crop")
+    counts = [len(each) for each in boxes]
+    if sum(counts) != len(crop_embeddings) or not all(counts):
+        raise ValueError(f"{counts} boxes for {len(crop_embeddings)} crops: each box needs the embedding of its crop")
     with torch.autocast(content.device.type, enabled=False):
         full = torch.promote_types(content.dtype, torch.float32)
         boxes = [each.to(content.device, full) for each in boxes]
         regions = roi_align(content.to(full), boxes, output_size=1, spatial_scale=1 / patch_size, aligned=True)
-        return 1 - F.cosine_similarity(regions.flatten(1), crop_embeddings.to(full), dim=1).mean()
+        cosines = F.cosine_similarity(regions.flatten(1), crop_embeddings.to(full), dim=1)
+        return 1 - torch.stack([each.mean() for each in cosines.split(counts)]).mean()
 
 
 def context_loss(
@@ -51,8 +55,9 @@ def context_loss(
     """How far the student's correlations between tokens are from the teacher's (Eq. 8-9).
 
     With R the matrix of cosines between all tokens of an image, the mean over tokens i of
-    ``|| R_i(teacher) - R_i(student) ||_2``. Several student features (``qk``) count by the mean of their matrices,
-    which is the matrix of their unit vectors laid side by side and divided by the root of their number.
+    ``|| R_i(teacher) - R_i(student) ||_2``, averaged over images. Several student features (``qk``) count by the mean
+    of their matrices, which is the matrix of their unit vectors laid side by side and divided by the root of their
+    number.
 
     Args:
         context: student features B×N×D.
@@ -61,26 +66,25 @@ def context_loss(
         rows_at_once: rows of R that exist at a time; see :func:`declip.distill.correlation.correlation_distance`.
 
     Returns:
-        A scalar, at least 0: the mean over all valid tokens of the batch.
+        A scalar, at least 0.
 
     Raises:
-        ValueError: the grids differ, or no token is valid.
+        ValueError: the grids differ, or no token of an image is valid.
     """
     for features in context:
         if features.shape[:2] != teacher.shape[:2]:
             raise ValueError(f"student tokens {tuple(features.shape[:2])} are not the teacher's {teacher.shape[:2]}")
     if valid is None:
         valid = torch.ones(teacher.shape[:2], dtype=torch.bool, device=teacher.device)
-    count = int(valid.sum())
-    if not context or not count:
-        raise ValueError("the context loss needs at least one student feature and one valid token")
+    if not context or not valid.any(dim=1).all():
+        raise ValueError("the context loss needs a student feature, and a valid token in every image")
     student = unit_vectors(context)
     teacher = unit_vectors([teacher])
     distances = [
-        correlation_distance(own[keep], other[keep], rows_at_once)
+        correlation_distance(own[keep], other[keep], rows_at_once) / keep.sum()
         for own, other, keep in zip(student, teacher, valid, strict=True)
     ]
-    return torch.stack(distances).sum() / count
+    return torch.stack(distances).mean()
 
 
 def unit_vectors(features: Sequence[Tensor]) -> Tensor:
