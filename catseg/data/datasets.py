@@ -5,12 +5,12 @@ Registering reads nothing but class lists; files are looked for when a dataset i
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from catseg.data.benchmarks import FOLDER_DATASETS, FolderDataset
 from catseg.data.class_lists import load_class_list
 from catseg.data.palette import class_palette
 from d2host import DatasetCatalog, MetadataCatalog
@@ -18,55 +18,6 @@ from declip.errors import DataError
 from declip.nano.datasets import SPLITS, NanoSplit, load_nano
 from declip.nano.vocabulary import UNSEEN_CLASSES
 from declip.nano.world import class_color
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """A dataset of image files and label files of the same name.
-
-    Attributes:
-        images, labels: folders under the root.
-        classes: name of the class list.
-        prepare: what to do where the files are missing.
-        reduce_zero_label: see :func:`catseg.data.reading.read_sem_seg`.
-        ignore_label: in the label files (after the reduction).
-    """
-
-    images: str
-    labels: str
-    classes: str
-    prepare: str
-    reduce_zero_label: bool = False
-    ignore_label: int = 255
-
-
-ADE_SOURCE = "download ADEChallengeData2016.zip of the MIT scene parsing benchmark and unpack it there"
-COCO_SOURCE = (
-    "unpack COCO 2017 images and the COCO-Stuff 164k label maps, prepared to 171 contiguous classes, there "
-    "(docs/datasets.md)"
-)
-FOLDER_DATASETS = {
-    "ade20k_150_test_sem_seg": FolderDataset(
-        "ADEChallengeData2016/images/validation",
-        "ADEChallengeData2016/annotations/validation",
-        "ade20k_150",
-        ADE_SOURCE,
-        reduce_zero_label=True,
-    ),
-    "ade20k_150_train_sem_seg": FolderDataset(
-        "ADEChallengeData2016/images/training",
-        "ADEChallengeData2016/annotations/training",
-        "ade20k_150",
-        ADE_SOURCE,
-        reduce_zero_label=True,
-    ),
-    "coco_2017_train_stuff_all_sem_seg": FolderDataset(
-        "coco/train2017", "coco/stuffthingmaps_detectron2/train2017", "coco_stuff_171", COCO_SOURCE
-    ),
-    "coco_2017_test_stuff_all_sem_seg": FolderDataset(
-        "coco/val2017", "coco/stuffthingmaps_detectron2/val2017", "coco_stuff_171", COCO_SOURCE
-    ),
-}
 
 
 def dataset_root() -> Path:
@@ -78,7 +29,7 @@ def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
     """Dataset dicts of a folder dataset, sorted by file name.
 
     Raises:
-        DataError: a folder is missing or empty, or an image has no label.
+        DataError: a folder is missing or empty, or an image or label lacks its counterpart.
     """
     images, labels = dataset_root() / dataset.images, dataset_root() / dataset.labels
     for folder in (images, labels):
@@ -87,21 +38,32 @@ def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
                 f"dataset '{name}' needs {folder.absolute()}, which does not exist: {dataset.prepare}, or set "
                 "DETECTRON2_DATASETS to the folder that holds it"
             )
-    files = sorted(images.glob("*.jpg"))
-    if not files:
-        raise DataError(f"dataset '{name}' found no .jpg image in {images.absolute()}: {dataset.prepare}")
-    missing = [file.name for file in files if not (labels / f"{file.stem}.png").is_file()]
+    image_files = {file.stem: file for file in sorted(images.rglob(f"*{dataset.image_suffix}"))}
+    label_files = {file.stem: file for file in sorted(labels.rglob(f"*{dataset.label_suffix}"))}
+    wanted = label_files if dataset.labelled_only else image_files
+    if not wanted:
+        folder, suffix = (labels, dataset.label_suffix) if dataset.labelled_only else (images, dataset.image_suffix)
+        raise DataError(f"dataset '{name}' found no {suffix} file in {folder.absolute()}: {dataset.prepare}")
+    _check_pairs(name, wanted, image_files, "image", images, dataset.prepare)
+    _check_pairs(name, wanted, label_files, "label", labels, dataset.prepare)
+    return [_describe(image_files[stem], label_files[stem]) for stem in sorted(wanted)]
+
+
+def _check_pairs(name: str, wanted: dict, present: dict, kind: str, folder: Path, prepare: str) -> None:
+    missing = [stem for stem in wanted if stem not in present]
     if missing:
         raise DataError(
-            f"dataset '{name}' has {len(missing)} images without a label in {labels.absolute()}, among them "
-            f"{missing[0]}: prepare the labels again"
+            f"dataset '{name}' lacks {len(missing)} {kind} files in {folder.absolute()}, among them that of "
+            f"{missing[0]}: {prepare}"
         )
-    return [_describe(file, labels / f"{file.stem}.png") for file in files]
 
 
 def _describe(image: Path, label: Path) -> dict:
-    with Image.open(label) as header:  # reads the header only; images of a dataset are as large as their labels
-        width, height = header.size
+    try:
+        with Image.open(label) as header:  # reads the header only; images of a dataset are as large as their labels
+            width, height = header.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"label file {label} is not a readable image: prepare the labels again") from error
     return {
         "file_name": str(image),
         "sem_seg_file_name": str(label),
@@ -132,6 +94,15 @@ def class_names(name: str) -> Sequence[str]:
     return names
 
 
+def vocabulary(name: str) -> Sequence[str]:
+    """The classes that predictions on a registered dataset choose from: its own, or a longer list of names.
+
+    Raises:
+        DataError: the dataset is not registered or names no classes.
+    """
+    return MetadataCatalog.get(name).get("vocabulary") or class_names(name)
+
+
 def register_all() -> None:
     """Register every dataset of the project that is not registered yet."""
     for name, dataset in FOLDER_DATASETS.items():
@@ -144,7 +115,8 @@ def register_all() -> None:
             stuff_colors=class_palette(len(classes)),
             ignore_label=dataset.ignore_label,
             reduce_zero_label=dataset.reduce_zero_label,
-            evaluator_type="sem_seg",
+            evaluator_type="sem_seg_background" if dataset.vocabulary else "sem_seg",
+            vocabulary=load_class_list(dataset.vocabulary) if dataset.vocabulary else classes,
         )
     for name, split in SPLITS.items():
         if name in DatasetCatalog.list():

@@ -111,7 +111,8 @@ class PictureWriter(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             if self._drawn >= self.count:
                 return
-            segmentation = self._compare(sample, to_labels(output["sem_seg"]))
+            prediction = to_labels(output["sem_seg"]).clip(max=len(self.class_names) - 1)
+            segmentation = self._compare(sample, prediction)
             self._save(f"{sample.get('image_id', Path(sample['file_name']).stem)}.png", [segmentation])
             if len(self._overview) < OVERVIEW_ROWS:
                 self._overview.append(segmentation)

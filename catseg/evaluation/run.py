@@ -1,5 +1,6 @@
 """Evaluating a model on datasets: one pass over each, its vocabulary switched in, one table at the end."""
 
+import csv
 import json
 import logging
 import math
@@ -11,9 +12,10 @@ from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
-from catseg.data.datasets import class_names
+from catseg.data.datasets import vocabulary
 from catseg.data.loader import build_test_loader
 from catseg.evaluation.pictures import PictureWriter
+from catseg.evaluation.published import published_columns
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
 from declip.engine.precision import Precision
@@ -24,7 +26,7 @@ COLUMNS = ("mIoU", "mIoU_v06", "fwIoU", "mACC", "pACC")
 def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
     """Evaluate a :class:`catseg.modeling.CATSeg` on every set of ``DATASETS.TEST``.
 
-    Writes ``inference/<dataset>/`` (results, per-class table, pictures) and ``inference/results.{json,md}`` under
+    Writes ``inference/<dataset>/`` (results, per-class table, pictures) and ``inference/results.{json,md,csv}`` under
     ``OUTPUT_DIR``, and logs the table.
 
     Returns:
@@ -38,7 +40,7 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
     precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
     results = {}
     for name, loader in loaders.items():
-        model.set_vocabulary(class_names(name))
+        model.set_vocabulary(vocabulary(name))
         evaluators: list[DatasetEvaluator] = [
             SemSegEvaluator.of(name, output_folder=folder / name, save_predictions=cfg.TEST.SAVE_PREDICTIONS)
         ]
@@ -76,12 +78,17 @@ def evaluate(
 
 
 def results_table(results: dict[str, dict], columns: Sequence[str] = COLUMNS) -> str:
-    """Results of several datasets as a Markdown table, with further columns where a dataset has groups of classes."""
+    """Results of several datasets as a Markdown table.
+
+    Further columns follow where a dataset has groups of classes, or published results to compare with.
+    """
     summaries = {name: without_classes(result["sem_seg"]) for name, result in results.items()}
     more = [key for summary in summaries.values() for key in summary if key not in columns]
     headers = [*columns, *dict.fromkeys(more)]
     rows = [[name, *(summary.get(column) for column in headers)] for name, summary in summaries.items()]
-    return tabulate(rows, headers=["dataset", *headers], tablefmt="github", floatfmt=".2f", missingval="-")
+    published = published_columns(list(summaries))
+    rows = [[*row, *values] for row, *values in zip(rows, *published.values(), strict=True)]
+    return tabulate(rows, headers=["dataset", *headers, *published], tablefmt="github", floatfmt=".2f", missingval="-")
 
 
 def without_classes(summary: dict[str, float]) -> dict[str, float]:
@@ -90,7 +97,7 @@ def without_classes(summary: dict[str, float]) -> dict[str, float]:
 
 
 def write_results(results: dict[str, dict], folder: Path) -> None:
-    """Write ``results.json`` and ``results.md`` and log the table."""
+    """Write ``results.json``, ``results.md`` and ``results.csv`` and log the table."""
     table = results_table(results)
     logging.getLogger(__name__).info("Results in percent:\n%s", table)
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,3 +107,7 @@ def write_results(results: dict[str, dict], folder: Path) -> None:
         for name, result in results.items()
     }
     (folder / "results.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", *COLUMNS])
+        writer.writerows([name, *(values.get(column) for column in COLUMNS)] for name, values in finite.items())

@@ -29,6 +29,7 @@ class SemSegEvaluator(DatasetEvaluator):
         class_groups: name → class indices whose mean IoU is given apart.
         output_folder: where files go; None: none.
         save_predictions: write predictions, too.
+        background: class that predictions of it and of all higher indices mean; None: predictions mean themselves.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class SemSegEvaluator(DatasetEvaluator):
         class_groups: Mapping[str, Sequence[int]] | None = None,
         output_folder: str | Path | None = None,
         save_predictions: bool = False,
+        background: int | None = None,
     ) -> None:
         self.class_names, self.labels = list(class_names), labels
         self.class_groups = dict(class_groups or {})
         self.output_folder = Path(output_folder) if output_folder else None
-        self.save_predictions = save_predictions
+        self.save_predictions, self.background = save_predictions, background
         self.reset()
 
     @classmethod
@@ -51,6 +53,8 @@ class SemSegEvaluator(DatasetEvaluator):
         """The evaluator of a registered dataset; ``options`` as of the constructor."""
         metadata = MetadataCatalog.get(dataset_name)
         groups = metadata.get("class_groups", {})
+        if metadata.get("evaluator_type") == "sem_seg_background":  # VOC-21: many names stand for the last class
+            options["background"] = len(metadata.stuff_classes) - 1
         return cls(metadata.stuff_classes, LabelFormat.of(metadata), class_groups=groups, **options)
 
     def reset(self) -> None:
@@ -69,6 +73,8 @@ class SemSegEvaluator(DatasetEvaluator):
         """
         for sample, output in zip(inputs, outputs, strict=True):
             prediction = to_labels(output["sem_seg"])
+            if self.background is not None:
+                prediction = prediction.clip(max=self.background)
             sem_seg = self.labels.read(sample["sem_seg_file_name"])
             self._check(prediction, sem_seg, sample)
             self._confusion += confusion_matrix(prediction, sem_seg, len(self.class_names), self.labels.ignore_label)

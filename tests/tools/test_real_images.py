@@ -30,8 +30,9 @@ def test_a_nano_model_learns_three_images_by_heart_and_its_checkpoint_repeats_th
         *("--config-file", "declip_catseg_nano.yaml", "DATASETS.TRAIN", ADE, "DATASETS.TEST", ADE),
         *("MODEL.ENCODER.GRID", "16", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "8", "MODEL.SEM_SEG_HEAD.PADDED_CLASSES", "0"),
         *("INPUT.MIN_SIZE_TRAIN", "(160,)", "INPUT.CROP.ENABLED", "False", "INPUT.RANDOM_FLIP", "none"),
-        *("SOLVER.IMS_PER_BATCH", "3", "SOLVER.MAX_ITER", "300", "SOLVER.CHECKPOINT_PERIOD", "0"),
-        *("SOLVER.BASE_LR", "0.001", "SOLVER.CLIP_MULTIPLIER", "0.3"),
+        *("SOLVER.IMS_PER_BATCH", "3", "SOLVER.MAX_ITER", "400", "SOLVER.CHECKPOINT_PERIOD", "0"),
+        *("SOLVER.BASE_LR", "0.0007", "SOLVER.CLIP_MULTIPLIER", "0.4", "SOLVER.WARMUP_ITERS", "20"),
+        *("MODEL.SEM_SEG_HEAD.DECODER_DIMS", "(32,16)", "SOLVER.WEIGHT_DECAY", "0.0"),
     ]
     trained = real_tool("train_net.py", *config, "OUTPUT_DIR", tmp_path / "trained")
     assert trained.returncode == 0, trained.stderr[-2000:]
@@ -54,3 +55,21 @@ def test_the_published_configuration_runs_on_real_images(real_tool, tmp_path):
     result = real_tool("train_net.py", *config, *training, "DATASETS.TEST", "()", "OUTPUT_DIR", tmp_path / "trained")
     assert result.returncode == 0, result.stderr[-2000:]
     assert (tmp_path / "trained" / "model_final.pth").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["coco/val2017", "ADEChallengeData2016/images"])
+def test_distillation_takes_steps_on_real_images(images, real_tool, tmp_path):
+    config = [
+        *("--config-file", "distill_eva_vitb16.yaml", "MODEL.ENCODER.WEIGHTS", "", "MODEL.TEACHER.WEIGHTS", "random"),
+        *("DATASETS.IMAGES", SHARED / images, "INPUT.MAX_CROPS", "9", "DATALOADER.NUM_WORKERS", "1"),
+        *("SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "3", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", tmp_path),
+        *("TEST.EVAL_PERIOD", "3", "TEST.REGIONS", SHARED / "coco/annotations/panoptic_val2017.json"),
+        *("TEST.IMAGE_ROOT", SHARED / "coco/val2017"),
+    ]
+    result = real_tool("train_declip.py", *config)
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    merged = {key: value for line in lines for key, value in line.items()}
+    assert merged["loss_content"] > 0 and merged["loss_context"] > 0 and "regions/stuff_mAcc" in merged
+    assert (tmp_path / "declip.safetensors").is_file()

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Check prepared datasets: counts against the published numbers, pairs, sizes, label values, unreadable files.
+
+datasets/check_datasets.py                                     everything whose folder is there
+datasets/check_datasets.py ade20k_150_test_sem_seg --quick     one dataset, without opening its files
+
+Ends with status 1 where something is wrong.
+"""
+
+import argparse
+import os
+import sys
+
+from catseg.data.benchmarks import FOLDER_DATASETS
+from catseg.data.datasets import dataset_root
+from catseg.preparation.check import check_dataset, report
+from declip.engine import run_command
+from declip.errors import DataError
+
+
+def main(args: argparse.Namespace) -> None:
+    """Check and print."""
+    unknown = [name for name in args.datasets if name not in FOLDER_DATASETS]
+    if unknown:
+        raise DataError(f"dataset '{unknown[0]}' is unknown: choose among {', '.join(FOLDER_DATASETS)}")
+    root = dataset_root()
+    present = [name for name, dataset in FOLDER_DATASETS.items() if (root / dataset.labels).is_dir()]
+    chosen = args.datasets or present
+    if not chosen:
+        raise DataError(f"no prepared dataset in {root.absolute()}: set DETECTRON2_DATASETS, or name one to check")
+    checks = [check_dataset(name, FOLDER_DATASETS[name], args.workers, args.quick) for name in chosen]
+    print(report(checks))
+    if any(check.troubles for check in checks):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="*", help="registered names (default: all that are there)")
+    parser.add_argument("--quick", action="store_true", help="count and pair files without opening them")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    arguments = parser.parse_args()
+    arguments.num_gpus = 1
+    run_command(main, arguments)
