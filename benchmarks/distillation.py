@@ -8,6 +8,7 @@ N = 4,096 tokens, forward and backward.
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import count
@@ -15,12 +16,14 @@ from itertools import count
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from declip import build_encoder
-from declip.distill.dataset import stack_views
+from declip.distill.dataset import DistillationDataset, stack_views
 from declip.distill.losses import context_loss
+from declip.distill.sources import ImageRecord
 from declip.distill.student import choose_trainable
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, Teachers
 from declip.distill.teachers import FoundationTeacher
@@ -29,7 +32,7 @@ from declip.encoder import DenseFeatures
 from declip.engine.precision import Precision
 from measure import best_time, in_new_process, peak_memory, print_table
 
-TOKENS, CHANNELS, CROPS = 4096, 768, 9
+TOKENS, CHANNELS, CROPS, IMAGES = 4096, 768, 9, 20
 
 
 def plain_context_loss(context: tuple[Tensor, ...], teacher: Tensor, valid: Tensor) -> Tensor:
@@ -94,7 +97,21 @@ def loss_alone(plain: bool) -> dict:
     return {"seconds": seconds, "peak": peak_memory() - before}
 
 
+def views_alone() -> dict:
+    """Decoding a 640×480 JPEG and making its views with 9 crops, in one thread: what one loading process does."""
+    torch.set_num_threads(1)
+    sizes = ViewSizes(560, 16, 14, 224)
+    views = DistillationViews(sizes, max_crops=CROPS)
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((640, 480), Image.BICUBIC).save(file.name, quality=90)
+        dataset = DistillationDataset([ImageRecord(file.name)] * IMAGES, views, seed=0)
+        seconds, _ = best_time(lambda: [dataset[0, index] for index in range(IMAGES)], 2)
+    return {"seconds": seconds / IMAGES, "peak": peak_memory()}
+
+
 CASES = {
+    "views of an image, one process": views_alone,
     "step, plain fp32": lambda: step(True, Precision.FP32),
     "step, fp32": lambda: step(False, Precision.FP32),
     "step, bf16": lambda: step(False, Precision.BF16),
@@ -114,6 +131,9 @@ def main() -> None:
     results = {case: in_new_process(__file__, "--case", case) for case in CASES}
     rows = []
     for case, result in results.items():
+        if case == "views of an image, one process":
+            rows.append([case, result["seconds"], "", result["peak"], ""])
+            continue
         base = results["step, plain fp32" if case.startswith("step") else "context loss, plain"]
         faster, memory = base["seconds"] / result["seconds"], result["peak"] / base["peak"]
         rows.append([case, result["seconds"], f"{faster:.2f}x", result["peak"], f"{memory:.0%}"])

@@ -164,3 +164,15 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.SEM_SEG_HEAD.HIDDEN_DIM {cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM} does not divide by NUM_HEADS "
             f"{cfg.MODEL.SEM_SEG_HEAD.NUM_HEADS}"
         )
+    _check_decoder(cfg.MODEL.SEM_SEG_HEAD)
+
+
+def _check_decoder(head: CfgNode) -> None:
+    """Each stage's guidance replaces some of its input channels, so there must be fewer of them."""
+    inputs = (head.HIDDEN_DIM, head.DECODER_DIMS[0])
+    for stage, (channels, guidance) in enumerate(zip(inputs, head.DECODER_GUIDANCE_PROJECTED_DIMS, strict=True)):
+        if guidance >= channels:
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_PROJECTED_DIMS[{stage}] is {guidance}: it must be less than the "
+                f"{channels} channels that decoder stage {stage} takes (HIDDEN_DIM, then DECODER_DIMS[0])"
+            )

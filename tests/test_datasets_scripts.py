@@ -20,7 +20,7 @@ def run(script, *arguments, root=None):
 
 
 def test_there_is_a_script_for_every_benchmark():
-    assert len(SCRIPTS) == 7
+    assert len(SCRIPTS) == 8
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

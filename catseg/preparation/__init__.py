@@ -4,6 +4,7 @@
 * :mod:`ade20k`: ADE20K-150 and ADE20K-847
 * :mod:`pascal`: VOC-20, VOC-21 and PASCAL-Context-459, -60, -59
 * :mod:`cityscapes`: Cityscapes-19
+* :mod:`panoptic`: region sets of COCO panoptic
 * :mod:`check`: is a prepared tree complete?
 * :mod:`command`: what the command lines share
 """

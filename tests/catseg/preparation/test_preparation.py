@@ -5,20 +5,23 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.config import get_catseg_cfg
 from catseg.data import build_test_loader, load_class_list
 from catseg.data.benchmarks import FOLDER_DATASETS
 from catseg.data.mapper import LabelFormat
+from catseg.evaluation import evaluate_datasets
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.preparation.ade20k import object_names, prepare_ade20k_150, prepare_ade20k_847
 from catseg.preparation.check import check_dataset, report
 from catseg.preparation.cityscapes import prepare_cityscapes
 from catseg.preparation.coco import object_table, prepare_coco_object, prepare_coco_stuff, stuff_table
 from catseg.preparation.pascal import prepare_context, prepare_voc
-from d2host import DatasetCatalog, MetadataCatalog
+from d2host import DatasetCatalog, MetadataCatalog, build_model
 from declip.errors import DataError
 
 SIZE = (6, 8)
@@ -138,8 +141,6 @@ def test_a_benchmark_goes_from_its_official_tree_to_exact_metrics(name, root):
 
 
 def torch_labels(sem_seg, ignore_label):
-    import torch
-
     return torch.from_numpy(np.where(sem_seg == ignore_label, 0, sem_seg))
 
 
@@ -250,3 +251,20 @@ def test_a_check_reports_a_label_outside_the_list_and_a_missing_label(root):
     assert "has label 99, but the dataset has 81 classes" in check_dataset(name, FOLDER_DATASETS[name]).troubles[1]
     (root / "coco/annotations_object/val2017/000001.png").unlink()
     assert "lacks 1 label files" in check_dataset(name, FOLDER_DATASETS[name]).troubles[0]
+
+
+def test_one_run_evaluates_the_six_benchmarks_with_one_model(root):
+    for make, prepare, _ in {CASES[name][0].__name__: CASES[name] for name in CASES}.values():
+        make(root)
+        prepare(root, 1)
+    prepare_coco_stuff(root, 1)
+    options = ["MODEL.ENCODER.NAME", "nano", "MODEL.ENCODER.GRID", "4", "MODEL.DEVICE", "cpu"]
+    options += ["MODEL.SEM_SEG_HEAD.HIDDEN_DIM", "16", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "2", "TEST.VISUALIZE", "1"]
+    options += ["MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_PROJECTED_DIMS", "(8, 4)"]
+    options += ["TEST.SLIDING_WINDOW.ENABLED", "False", "OUTPUT_DIR", str(root / "out"), "DATALOADER.NUM_WORKERS", "0"]
+    cfg = get_catseg_cfg("eval_all.yaml", [*options, "INPUT.MIN_SIZE_TEST", "32"])
+    results = evaluate_datasets(cfg, build_model(cfg).eval())
+    assert list(results) == list(cfg.DATASETS.TEST) and len(results) == 6
+    table = (root / "out/inference/results.md").read_text()
+    assert table.count("_sem_seg") == 6 and "published CAT-Seg ViT-B/16" in table
+    assert len((root / "out/inference/results.csv").read_text().splitlines()) == 7
