@@ -80,6 +80,7 @@ def test_overrides_win():
         ("", ["MODEL.ENCODER.CONTEXT", "qv"], "CONTEXT 'qv' is unknown: choose one of .*'qk'"),
         ("", ["MODEL.ENCODER.FINETUNE", "half"], "FINETUNE 'half' is unknown: choose one of 'frozen'"),
         ("", ["MODEL.SEM_SEG_HEAD.NUM_HEADS", "3"], "HIDDEN_DIM 128 does not divide by NUM_HEADS 3"),
+        ("", ["SEED", "1", "--resume"], "'--resume' stands among the KEY VALUE overrides"),
         ("", ["MODEL.SEM_SEG_HEAD.HIDDEN_DIM", "16"], "must be less than the 16 channels that decoder stage 0 takes"),
         ("", ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"], "CLIP_TYPE 'value' is unknown: choose one of 'full_model'"),
     ],

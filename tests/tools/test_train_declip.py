@@ -62,7 +62,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, env
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "model_final.pth").exists(), "the run was over before it could be killed"
-    result = tool("train_declip.py", *TINY, "--resume", "OUTPUT_DIR", tmp_path)
+    result = tool("train_declip.py", "--resume", *TINY, "OUTPUT_DIR", tmp_path)
     assert result.returncode == 0, result.stderr
     whole, resumed = (load_file(folder / "declip.safetensors") for folder in (finished, tmp_path))
     assert all((whole[name] == resumed[name]).all() for name in whole)
@@ -70,7 +70,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, env
 
 
 def test_two_processes_give_the_losses_of_one(finished, tool, losses, tmp_path):
-    result = tool("train_declip.py", *TINY, "--num-gpus", 2, "OUTPUT_DIR", tmp_path)
+    result = tool("train_declip.py", "--num-gpus", 2, *TINY, "OUTPUT_DIR", tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     assert losses(tmp_path)[5] == pytest.approx(losses(finished)[5], rel=1e-4)
 

@@ -25,9 +25,17 @@ def dataset_root() -> str:
 def build_distillation(cfg: CfgNode) -> Distillation:
     """Student and teachers on ``MODEL.DEVICE``, with what does not train frozen.
 
+    Weights that are random are drawn from ``SEED`` alone, so that every process of a run has the same teachers.
+
     Raises:
         ConfigError, CheckpointError: a model or its weights cannot be had.
     """
+    with torch.random.fork_rng():
+        torch.manual_seed(max(cfg.SEED, 0))
+        return _build(cfg)
+
+
+def _build(cfg: CfgNode) -> Distillation:
     options, form = cfg.MODEL.ENCODER, DistillationForm(cfg.MODEL.DISTILL.FORM)
     device = torch.device(cfg.MODEL.DEVICE)
     student = build_encoder(options.NAME, options.WEIGHTS or None, options.CONTEXT, options.ATTENTION_SCALE)

@@ -37,6 +37,9 @@ def merge_config(cfg: CfgNode, config_file: str | Path, opts: Sequence[str], key
     if config_file:
         path = find_config(config_file)
         _merge(lambda: cfg.merge_from_file(str(path)), f"config file {path}", keys_in)
+    misplaced = [option for option in opts if option.startswith("--")]
+    if misplaced:
+        raise ConfigError(f"'{misplaced[0]}' stands among the KEY VALUE overrides: options come before them")
     if len(opts) % 2:
         raise ConfigError(f"overrides come as KEY VALUE pairs, but '{opts[-1]}' stands alone: {' '.join(opts)}")
     _merge(lambda: cfg.merge_from_list(list(opts)), "the overrides on the command line", keys_in)
