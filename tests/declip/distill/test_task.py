@@ -4,7 +4,7 @@ import torch
 
 from declip import build_encoder
 from declip.checkpoint import read_metadata
-from declip.distill.student import choose_trainable, interpolated_state
+from declip.distill.student import choose_trainable, frozen_copy, interpolated_state
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
@@ -22,8 +22,7 @@ def foundation():
 def distillation(foundation, form=DistillationForm.DECOUPLED, context="qk", last_n_blocks=0):
     torch.manual_seed(0)
     student = build_encoder("nano", context=context)
-    original = build_encoder("nano", context="vanilla")
-    original.clip.load_state_dict(student.clip.state_dict())
+    original = frozen_copy(student)
     choose_trainable(student, form, last_n_blocks)
     return Distillation(student, Teachers(ClipTeacher(original), foundation), form, LossWeights(2.0, 0.5))
 
@@ -101,6 +100,17 @@ def test_only_the_last_blocks_train_where_asked():
     assert not [name for name in training if "conv1" in name or "positional" in name or "ln_pre" in name]
     with pytest.raises(ConfigError, match="LAST_N_BLOCKS is 9: 'nano' has 6 blocks"):
         choose_trainable(student, DistillationForm.DECOUPLED, last_n_blocks=9)
+
+
+def test_the_original_keeps_its_image_tower_and_shares_the_text_tower():
+    student = build_encoder("nano")
+    original = frozen_copy(student)
+    before = original.clip.visual.conv1.weight.clone()
+    with torch.no_grad():
+        student.clip.visual.conv1.weight.zero_()
+    assert torch.equal(original.clip.visual.conv1.weight, before)
+    assert original.image_tower.visual is original.clip.visual
+    assert original.clip.token_embedding.weight is student.clip.token_embedding.weight
 
 
 def test_interpolation_mixes_student_and_original():

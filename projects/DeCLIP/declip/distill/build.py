@@ -6,10 +6,9 @@ import os
 import torch
 
 from d2host import CfgNode
-from declip.attention import ContextType
 from declip.distill.dataset import DistillationDataset
 from declip.distill.sources import list_images
-from declip.distill.student import choose_trainable
+from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
@@ -41,13 +40,12 @@ def _build(cfg: CfgNode) -> Distillation:
     student = build_encoder(options.NAME, options.WEIGHTS or None, options.CONTEXT, options.ATTENTION_SCALE)
     if not options.WEIGHTS:
         logging.getLogger(__name__).warning("MODEL.ENCODER.WEIGHTS is empty: a random CLIP teaches its student nothing")
-    original = build_encoder(options.NAME, None, ContextType.VANILLA.value, options.ATTENTION_SCALE)
-    original.clip.load_state_dict(student.clip.state_dict())
-    student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
     student.to(device)
+    original = frozen_copy(student)
+    student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
     choose_trainable(student, form, cfg.MODEL.DISTILL.LAST_N_BLOCKS)
     weights = LossWeights(cfg.MODEL.DISTILL.CONTENT_WEIGHT, cfg.MODEL.DISTILL.CONTEXT_WEIGHT)
-    teachers = Teachers(ClipTeacher(original).to(device), build_foundation_teacher(cfg))
+    teachers = Teachers(ClipTeacher(original), build_foundation_teacher(cfg))
     return Distillation(student, teachers, form, weights, cfg.MODEL.DISTILL.ROWS_AT_ONCE)
 
 

@@ -42,7 +42,7 @@ def _add_models(cfg: CfgNode) -> None:
     distill.LAST_N_BLOCKS = 0  # blocks of the image tower that train, from the last; 0: all, and the embeddings
     distill.ENSEMBLE_ALPHA = 1.0  # share of the student in the weights written: alpha*student + (1-alpha)*original
     distill.RECOMPUTE = False  # recompute the student's blocks in the backward pass: less memory, more time
-    distill.ROWS_AT_ONCE = 512  # rows of a correlation matrix that exist at a time
+    distill.ROWS_AT_ONCE = 256  # rows of a correlation matrix that exist at a time
 
 
 def _add_data(cfg: CfgNode) -> None:

@@ -1,68 +1,92 @@
-"""The distance between two correlation matrices, without ever holding one.
+"""The distance between two matrices of cosines, without ever holding one.
 
 Shape legend
-    N     tokens          D, E  channels          b  rows of a block
+    N     tokens          D, E  channels          b  rows of a block          M  student features
 
 The matrices are N×N. The loss is a sum over rows, so a block of rows yields its share of the loss and, at once, its
-share of the gradient; nothing of size N×N outlives its block, and nothing is computed twice.
+share of the gradient; nothing of size N×N outlives its block, and nothing is computed twice. Several student features
+count by the mean of their matrices, which is the matrix of their unit vectors laid side by side and divided by the
+root of M.
 """
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 
-def correlation_distance(student: Tensor, teacher: Tensor, rows_at_once: int = 512) -> Tensor:
-    """``sum_i || S_i S^T - T_i T^T ||_2`` over rows i.
+def correlation_distance(student: Sequence[Tensor], teacher: Tensor, rows_at_once: int = 256) -> Tensor:
+    """``sum_i || R_i(student) - R_i(teacher) ||_2`` over rows i of the matrices R of cosines between tokens.
 
-    Products run in autocast's precision where it is enabled, norms and sums in that of the inputs.
+    Products run in autocast's precision where it is enabled, norms and sums in float32 (or float64).
 
     Args:
-        student: N×D; gradients reach it.
+        student: M features N×D; gradients reach them.
         teacher: N×E; a constant.
         rows_at_once: b, so that the largest tensors are b×N.
 
     Returns:
         A scalar. It can be differentiated once.
     """
-    device = student.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else student.dtype
-    return _CorrelationDistance.apply(student, teacher.detach(), rows_at_once, dtype)
+    device = teacher.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return _CorrelationDistance.apply(teacher.detach(), rows_at_once, dtype, *student)
 
 
 class _CorrelationDistance(Function):
-    """With G_ij = (R_S - R_T)_ij / ||row i||, the gradient for S is (G + G^T) S."""
-
     @staticmethod
-    def forward(ctx, student: Tensor, teacher: Tensor, rows_at_once: int, dtype: torch.dtype) -> Tensor:
-        with torch.autocast(student.device.type, enabled=False):
-            total, gradient = _accumulate(student, teacher, rows_at_once, dtype, ctx.needs_input_grad[0])
-        ctx.save_for_backward(gradient)
+    def forward(ctx, teacher: Tensor, rows_at_once: int, dtype: torch.dtype | None, *student: Tensor) -> Tensor:
+        full = torch.promote_types(student[0].dtype, torch.float32)
+        with torch.autocast(teacher.device.type, enabled=False):
+            scale = len(student) ** -0.5
+            units = torch.cat([F.normalize(each.to(full), dim=1) for each in student], dim=1).mul_(scale)
+            wanted = any(ctx.needs_input_grad)
+            total, gradient = _accumulate(units, F.normalize(teacher.to(full), dim=1), rows_at_once, dtype, wanted)
+            if wanted:
+                ctx.save_for_backward(*_through_normalization(gradient, units, student, scale))
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor):
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None
+        return None, None, None, *(gradient * upstream for gradient in ctx.saved_tensors)
 
 
 def _accumulate(
-    student: Tensor, teacher: Tensor, rows_at_once: int, dtype: torch.dtype, with_gradient: bool
+    student: Tensor, teacher: Tensor, rows_at_once: int, dtype: torch.dtype | None, with_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The distance and its gradient, block by block."""
+    """The distance and its gradient for the unit vectors S, block by block.
+
+    With ``G_ij = (R_S - R_T)_ij / ||row i||`` the gradient is ``(G + G^T) S``.
+    """
     total = student.new_zeros(())
     gradient = torch.zeros_like(student) if with_gradient else None
-    own, other = student.to(dtype), teacher.to(dtype)
-    for rows in torch.arange(len(student), device=student.device).split(rows_at_once):
-        block = slice(int(rows[0]), int(rows[-1]) + 1)
+    own, other = (student, teacher) if dtype is None else (student.to(dtype), teacher.to(dtype))
+    for first in range(0, len(student), rows_at_once):
+        block = slice(first, first + rows_at_once)
         difference = (own[block] @ own.T).to(student.dtype)
         difference -= other[block] @ other.T
         norms = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
         total += norms.sum()
         if gradient is not None:
-            slope = (difference / norms.clamp_min(torch.finfo(norms.dtype).tiny)).to(dtype)
+            slope = difference.div_(norms.clamp_min_(torch.finfo(norms.dtype).tiny)).to(own.dtype)
             gradient[block] += slope @ own
             gradient += slope.T @ own[block]
     return total, gradient
+
+
+def _through_normalization(gradient: Tensor, units: Tensor, student: Sequence[Tensor], scale: float) -> list[Tensor]:
+    """From the gradient for ``u = scale * x / |x|`` to that for x, in place, feature by feature.
+
+    ``scale / |x| (g - u (u . g) / scale^2)``
+    """
+    widths = [each.shape[1] for each in student]
+    gradients = []
+    for x, g, u in zip(student, gradient.split(widths, dim=1), units.split(widths, dim=1), strict=True):
+        inward = torch.einsum("nd,nd->n", u, g).unsqueeze(1) / scale**2
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=g.dtype).clamp_min(1e-12)
+        gradients.append(g.addcmul_(u, inward, value=-1).mul_(scale / norm).to(x.dtype))
+    return gradients

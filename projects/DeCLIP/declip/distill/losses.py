@@ -50,14 +50,13 @@ def content_loss(content: Tensor, boxes: Sequence[Tensor], crop_embeddings: Tens
 
 
 def context_loss(
-    context: Sequence[Tensor], teacher: Tensor, valid: Tensor | None = None, rows_at_once: int = 512
+    context: Sequence[Tensor], teacher: Tensor, valid: Tensor | None = None, rows_at_once: int = 256
 ) -> Tensor:
     """How far the student's correlations between tokens are from the teacher's (Eq. 8-9).
 
     With R the matrix of cosines between all tokens of an image, the mean over tokens i of
     ``|| R_i(teacher) - R_i(student) ||_2``, averaged over images. Several student features (``qk``) count by the mean
-    of their matrices, which is the matrix of their unit vectors laid side by side and divided by the root of their
-    number.
+    of their matrices.
 
     Args:
         context: student features B×N×D.
@@ -78,16 +77,10 @@ def context_loss(
         valid = torch.ones(teacher.shape[:2], dtype=torch.bool, device=teacher.device)
     if not context or not valid.any(dim=1).all():
         raise ValueError("the context loss needs a student feature, and a valid token in every image")
-    student = unit_vectors(context)
-    teacher = unit_vectors([teacher])
-    distances = [
-        correlation_distance(own[keep], other[keep], rows_at_once) / keep.sum()
-        for own, other, keep in zip(student, teacher, valid, strict=True)
-    ]
+    images = zip(zip(*(features.unbind() for features in context), strict=True), teacher, valid, strict=True)
+    distances = []
+    for student, target, keep in images:
+        if not keep.all():
+            student, target = [features[keep] for features in student], target[keep]
+        distances.append(correlation_distance(student, target, rows_at_once) / keep.sum())
     return torch.stack(distances).mean()
-
-
-def unit_vectors(features: Sequence[Tensor]) -> Tensor:
-    """Features whose inner products are the mean of the cosines of ``features``: M times B×N×D → B×N×(M*D)."""
-    full = torch.promote_types(features[0].dtype, torch.float32)
-    return torch.cat([F.normalize(each.to(full), dim=-1) for each in features], dim=-1) / len(features) ** 0.5

@@ -1,5 +1,7 @@
 """Which parameters of the student train, and what becomes of them."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,12 @@ def choose_trainable(student: DenseCLIP, form: DistillationForm, last_n_blocks: 
             parameter.requires_grad_(False)
     for parameter in _without_gradient(student, form):
         parameter.requires_grad_(False)
+
+
+def frozen_copy(student: DenseCLIP) -> DenseCLIP:
+    """The student before training, as its own teacher; the text tower, which does not train, is shared."""
+    original = copy.deepcopy(student, memo={id(parameter): parameter for parameter in student.text_parameters()})
+    return original.requires_grad_(False).eval()
 
 
 def _embedding_parameters(student: DenseCLIP) -> list[torch.nn.Parameter]:

@@ -90,7 +90,7 @@ class Distillation(nn.Module):
         teachers: Teachers,
         form: DistillationForm = DistillationForm.DECOUPLED,
         weights: LossWeights | None = None,
-        rows_at_once: int = 512,
+        rows_at_once: int = 256,
     ) -> None:
         super().__init__()
         self.student, self.teachers = student, teachers

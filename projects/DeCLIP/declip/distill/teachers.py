@@ -32,7 +32,7 @@ class FoundationTeacher(nn.Module):
     Args:
         name: of :data:`TEACHERS`, or any timm vision transformer.
         weights: ``pretrained`` (downloaded by timm), ``random``, or the path of a weight file.
-        precision: of its forward pass.
+        precision: of its weights and its forward pass.
 
     Attributes:
         patch_size: pixels per token. pixel_mean, pixel_std: 3×1×1, RGB in [0, 1].
@@ -45,7 +45,7 @@ class FoundationTeacher(nn.Module):
     def __init__(self, name: str, weights: str = PRETRAINED, precision: Precision = Precision.FP32) -> None:
         super().__init__()
         self.name, self.precision = name, precision
-        self.model = _create(name, weights)
+        self.model = _create(name, weights).to(precision.dtype)
         self.requires_grad_(False).eval()
         size = self.model.patch_embed.patch_size
         self.patch_size = size[0] if isinstance(size, tuple) else size
@@ -71,8 +71,8 @@ class FoundationTeacher(nn.Module):
         Returns:
             B×E×h×w in float32.
         """
-        with self.precision.autocast(images.device):
-            features = self.model.forward_features(images)
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.model.forward_features(images.to(self.precision.dtype))
         if features.dim() == 4:  # SAM: the neck's output, a map already
             return features.float()
         grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)

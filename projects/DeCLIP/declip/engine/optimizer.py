@@ -54,7 +54,7 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> AdamW:
     if not groups:
         raise ConfigError("no parameter trains: MODEL.ENCODER.FINETUNE and the head leave nothing to optimise")
     parameters = [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
-    return AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps)
+    return AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
 
 
 def _multiplier(name: str, multipliers: Mapping[str, float]) -> float:
