@@ -22,6 +22,7 @@ class FolderDataset:
         vocabulary: name of the class list that predictions choose from, where it is a longer one: its classes from
             the last of ``classes`` on are background.
         also: other counts in use, by where they come from.
+        things: indices of the classes that are countable objects; None: the dataset does not say.
     """
 
     images: str
@@ -36,6 +37,7 @@ class FolderDataset:
     labelled_only: bool = False
     vocabulary: str = ""
     also: tuple[tuple[str, int], ...] = ()
+    things: range | None = None
 
 
 _ADE = "unpack ADEChallengeData2016.zip there (datasets/prepare_ade20k_150.py)"
@@ -58,12 +60,13 @@ def _ade(split: str, count: int) -> FolderDataset:
 
 def _coco(split: str, count: int) -> FolderDataset:
     folders = (f"coco/{split}2017", f"coco/stuffthingmaps_detectron2/{split}2017")
-    return FolderDataset(*folders, "coco_stuff_171", _COCO, count)
+    return FolderDataset(*folders, "coco_stuff_171", _COCO, count, things=range(80))
 
 
 def _voc(labels: str, classes: str, vocabulary: str = "") -> FolderDataset:
     folders = ("VOCdevkit/VOC2012/JPEGImages", f"VOCdevkit/VOC2012/{labels}/val")
-    return FolderDataset(*folders, classes, _VOC, 1449, labelled_only=True, vocabulary=vocabulary)
+    things = range(20)
+    return FolderDataset(*folders, classes, _VOC, 1449, labelled_only=True, vocabulary=vocabulary, things=things)
 
 
 def _context(labels: str, classes: str, **options) -> FolderDataset:
@@ -86,7 +89,12 @@ FOLDER_DATASETS = {
     "coco_2017_train_stuff_all_sem_seg": _coco("train", 118287),
     "coco_2017_test_stuff_all_sem_seg": _coco("val", 5000),
     "coco_2017_test_object_sem_seg": FolderDataset(
-        "coco/val2017", "coco/annotations_object/val2017", "coco_object_81", _COCO_OBJECT, 5000
+        "coco/val2017",
+        "coco/annotations_object/val2017",
+        "coco_object_81",
+        _COCO_OBJECT,
+        5000,
+        things=range(1, 81),
     ),
     "context_459_test_sem_seg": _context(
         "pc459_val", "pascal_context_459", label_suffix=".tif", ignore_label=WIDE_IGNORE
@@ -102,5 +110,6 @@ FOLDER_DATASETS = {
         _CITYSCAPES,
         500,
         image_suffix=".png",
+        things=range(11, 19),
     ),
 }

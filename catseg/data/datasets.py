@@ -117,6 +117,7 @@ def register_all() -> None:
             reduce_zero_label=dataset.reduce_zero_label,
             evaluator_type="sem_seg_background" if dataset.vocabulary else "sem_seg",
             vocabulary=load_class_list(dataset.vocabulary) if dataset.vocabulary else classes,
+            is_thing=[index in dataset.things for index in range(len(classes))] if dataset.things else None,
         )
     for name, split in SPLITS.items():
         if name in DatasetCatalog.list():
@@ -128,6 +129,7 @@ def register_all() -> None:
             ignore_label=255,
             evaluator_type="sem_seg",
             class_groups=_seen_and_unseen(split),
+            is_thing=[name in split.things for name in split.classes],
         )
 
 

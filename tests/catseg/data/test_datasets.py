@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catseg.config import get_catseg_cfg
 from catseg.data import class_names, load_class_list, register_all
+from catseg.data.benchmarks import FOLDER_DATASETS
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.engine.config_file import CONFIG_FOLDER
 from declip.errors import DataError
 
 ADE = "ade20k_150_test_sem_seg"
@@ -72,3 +75,21 @@ def test_nano_groups_the_classes_into_seen_and_unseen():
     groups = MetadataCatalog.get("nano_val_unseen").class_groups
     assert (len(groups["seen"]), len(groups["unseen"])) == (42, 12)
     assert not MetadataCatalog.get("nano_val").class_groups
+
+
+def test_things_are_told_from_stuff_where_the_dataset_says_so():
+    for name, things in (
+        ("coco_2017_test_stuff_all_sem_seg", ("person", "toothbrush")),
+        ("coco_2017_test_object_sem_seg", ("person", "toothbrush")),
+        ("cityscapes_19_test_sem_seg", ("person", "bicycle")),
+        ("voc_2012_test_background_sem_seg", ("aeroplane", "tvmonitor")),
+    ):
+        metadata = MetadataCatalog.get(name)
+        named = [label for label, thing in zip(metadata.stuff_classes, metadata.is_thing, strict=True) if thing]
+        assert (named[0], named[-1]) == things
+    assert MetadataCatalog.get(ADE).is_thing is None
+
+
+def test_every_benchmark_has_an_evaluation_config():
+    tested = {name for path in CONFIG_FOLDER.glob("eval_*.yaml") for name in get_catseg_cfg(path).DATASETS.TEST}
+    assert {name for name in FOLDER_DATASETS if "train" not in name} <= tested
