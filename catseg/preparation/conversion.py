@@ -86,20 +86,20 @@ def convert_all(pairs: Iterable[Pair], convert: Callable[[Path, Path], None], wo
     Raises:
         DataError: a source is missing or wrong; what was made stays.
     """
-    todo = [pair for pair in pairs if not pair[1].is_file()]
+    missing = [pair for pair in pairs if not pair[1].is_file()]
     if workers <= 1:
-        for source, target in tqdm(todo, desc=title, unit="file"):
+        for source, target in tqdm(missing, desc=title, unit="file"):
             convert(source, target)
-        return len(todo)
+        return len(missing)
     with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(convert, source, target) for source, target in todo]
+        futures = [pool.submit(convert, source, target) for source, target in missing]
         try:
             for future in tqdm(futures, desc=title, unit="file"):
                 future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return len(todo)
+    return len(missing)
 
 
 def find_sources(folder: Path, pattern: str, remedy: str) -> list[Path]:

@@ -60,7 +60,8 @@ def _add_solver(cfg: CfgNode) -> None:
     solver.BETAS = (0.9, 0.98)  # of AdamW
     solver.EPS = 1e-6  # of AdamW
     solver.MAX_ITER = 44_358  # 6 epochs of COCO train2017 at batch 16
-    solver.WARMUP_ITERS = 1000  # a linear warm-up from zero, then half a cosine to zero
+    solver.WARMUP_ITERS = 1000  # a linear warm-up, then half a cosine to zero
+    solver.WARMUP_FACTOR = 0.0  # of the learning rate, where the warm-up begins
     solver.IMS_PER_BATCH = 16  # images per batch, over all processes
     solver.ACCUMULATION_STEPS = 1  # batches per optimizer step
     solver.CLIP_GRADIENTS.ENABLED = False

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from d2host import CfgNode, CommonMetricPrinter, HookBase, JSONWriter, TensorboardXWriter, comm, hooks
+from d2host import CfgNode, comm
 from declip.checkpoint import save_encoder
 from declip.distill.build import build_dataset, dataset_root
 from declip.distill.dataset import UnreadableImages
@@ -13,24 +13,13 @@ from declip.distill.panoptic import RegionSet, load_region_set
 from declip.distill.student import interpolated_state
 from declip.distill.task import Distillation
 from declip.distill.validation import classify_regions
-from declip.engine import (
-    OptimizerOptions,
-    Precision,
-    RunCheckpointer,
-    StepOptions,
-    Trainer,
-    build_optimizer,
-    warmup_cosine,
-)
-from declip.engine.hooks import CheckpointHook, forget_metrics_from
+from declip.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
 from declip.engine.loading import endless_loader
-from declip.errors import ConfigError
 
-METRICS_FILE, WEIGHTS_FILE = "metrics.json", "declip.safetensors"
-WRITE_PERIOD = 20
+WEIGHTS_FILE = "declip.safetensors"
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ConfiguredTrainer):
     """Trains the student of a :class:`Distillation` as a config says.
 
     Args:
@@ -42,20 +31,11 @@ class DistillationTrainer(Trainer):
     """
 
     def __init__(self, cfg: CfgNode, model: Distillation) -> None:
-        self.cfg = cfg
         self.distillation = model
         self.dataset = build_dataset(cfg, model)
         self.unreadable = UnreadableImages(len(self.dataset))
-        self.regions = self._load_regions()
-        solver = cfg.SOLVER
-        optimizer = build_optimizer(model, optimizer_options(cfg, model))
-        super().__init__(
-            model,
-            optimizer,
-            warmup_cosine(optimizer, solver.MAX_ITER, solver.WARMUP_ITERS),
-            RunCheckpointer(cfg.OUTPUT_DIR, solver.MAX_CHECKPOINTS),
-            step_options(cfg),
-        )
+        self.regions = _load_regions(cfg)
+        super().__init__(cfg, model, build_optimizer(model, optimizer_options(cfg, model)))
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""
@@ -76,22 +56,14 @@ class DistillationTrainer(Trainer):
             yield batch
 
     def run(self, resume: bool = False) -> None:
-        """Train from the beginning, or from the newest checkpoint, to the end; write the encoder's weights.
+        """Train to the end, writing the encoder's weights with every checkpoint; then list the images skipped.
 
         Raises:
             ConfigError: the output directory holds another run and ``resume`` is not asked for.
         """
-        last = self.checkpointer.last()
-        if last and not resume:
-            raise ConfigError(
-                f"{last} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start anew"
-            )
-        start_iter = self.resume() if resume else 0
-        if comm.is_main_process():
-            forget_metrics_from(Path(self.cfg.OUTPUT_DIR) / METRICS_FILE, start_iter)
-        self.register_hooks(self._build_hooks())
-        self.train(start_iter, self.cfg.SOLVER.MAX_ITER)
-        self._report_unreadable()
+        super().run(resume)
+        for message in self.unreadable.messages.values():
+            logging.getLogger(__name__).warning("Skipped: %s", message)
 
     def save(self, name: str) -> Path:
         """Save the run and, beside it, the encoder's weights so far."""
@@ -131,30 +103,11 @@ class DistillationTrainer(Trainer):
         logging.getLogger(__name__).info("Region classification: %s", results)
         return {"regions": results}
 
-    def _load_regions(self) -> RegionSet | None:
-        if not self.cfg.TEST.EVAL_PERIOD:
-            return None
-        return load_region_set(self.cfg.TEST.REGIONS, self.cfg.TEST.IMAGE_ROOT, dataset_root())
 
-    def _report_unreadable(self) -> None:
-        for message in self.unreadable.messages.values():
-            logging.getLogger(__name__).warning("Skipped: %s", message)
-
-    def _build_hooks(self) -> list[HookBase]:
-        built: list[HookBase] = [
-            hooks.IterationTimer(),
-            CheckpointHook(self.cfg.SOLVER.CHECKPOINT_PERIOD),
-            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self.evaluate),
-        ]
-        if comm.is_main_process():
-            folder = self.cfg.OUTPUT_DIR
-            writers = [
-                CommonMetricPrinter(self.cfg.SOLVER.MAX_ITER),
-                JSONWriter(str(Path(folder) / METRICS_FILE)),
-                TensorboardXWriter(folder),
-            ]
-            built.append(hooks.PeriodicWriter(writers, WRITE_PERIOD))
-        return built
+def _load_regions(cfg: CfgNode) -> RegionSet | None:
+    if not cfg.TEST.EVAL_PERIOD:
+        return None
+    return load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root())
 
 
 def optimizer_options(cfg: CfgNode, model: Distillation) -> OptimizerOptions:
@@ -168,13 +121,3 @@ def optimizer_options(cfg: CfgNode, model: Distillation) -> OptimizerOptions:
         betas=tuple(solver.BETAS),
         eps=solver.EPS,
     )
-
-
-def step_options(cfg: CfgNode) -> StepOptions:
-    """How a step is made, from ``SOLVER``."""
-    solver = cfg.SOLVER
-    precision = Precision(solver.AMP.DTYPE) if solver.AMP.ENABLED else Precision.FP32
-    if precision is Precision.FP16 and cfg.MODEL.DEVICE == "cpu":
-        raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU: use bf16 on the CPU")
-    clip = solver.CLIP_GRADIENTS
-    return StepOptions(precision, solver.ACCUMULATION_STEPS, clip.CLIP_VALUE if clip.ENABLED else 0.0)

@@ -1,6 +1,7 @@
 """What every training of the project shares, whatever it trains.
 
 * :class:`Trainer`, :class:`StepOptions`: the loop body with accumulation, autocast, clipping and exact resume
+* :class:`ConfiguredTrainer`: the same with schedule, checkpoints, evaluation and logs as a config says
 * :class:`RunCheckpointer`: atomic checkpoints of a whole run
 * :class:`ResumableSampler`: which sample comes when
 * :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
@@ -10,6 +11,7 @@
 
 from declip.engine.checkpoint import RunCheckpointer
 from declip.engine.command import run_command
+from declip.engine.configured import ConfiguredTrainer
 from declip.engine.distributed import launch
 from declip.engine.optimizer import OptimizerOptions, build_optimizer
 from declip.engine.precision import Precision
@@ -19,6 +21,7 @@ from declip.engine.setup import resolve_device, setup_run
 from declip.engine.trainer import StepOptions, Trainer
 
 __all__ = [
+    "ConfiguredTrainer",
     "OptimizerOptions",
     "Precision",
     "ResumableSampler",
