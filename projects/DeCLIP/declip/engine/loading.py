@@ -1,6 +1,8 @@
 """Loaders whose batches are lists of dicts and depend neither on the number of workers nor on where a run resumed."""
 
 import signal
+import sys
+from types import TracebackType
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -58,12 +60,18 @@ def list_loader(dataset: Dataset, num_workers: int, **kwargs) -> DataLoader:
         dataset,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=_leave_interrupts_to_parent,
+        worker_init_fn=_leave_endings_to_parent,
         generator=torch.Generator(),
         **kwargs,
     )
 
 
-def _leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the main one should report it."""
+def _leave_endings_to_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and a parent that ends breaks connections: only it should report."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_unless_disconnected
+
+
+def _report_unless_disconnected(kind: type[BaseException], error: BaseException, traceback: TracebackType) -> None:
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
