@@ -12,7 +12,6 @@ root of M.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -42,9 +41,11 @@ class _CorrelationDistance(Function):
         full = torch.promote_types(student[0].dtype, torch.float32)
         with torch.autocast(teacher.device.type, enabled=False):
             scale = len(student) ** -0.5
-            units = torch.cat([F.normalize(each.to(full), dim=1) for each in student], dim=1).mul_(scale)
+            units = torch.cat(student, dim=1).to(full)  # one buffer, normalised in place
+            for x, unit in zip(student, units.split([each.shape[1] for each in student], dim=1), strict=True):
+                unit.mul_(scale / _norms(x, full))
             wanted = any(ctx.needs_input_grad)
-            total, gradient = _accumulate(units, F.normalize(teacher.to(full), dim=1), rows_at_once, dtype, wanted)
+            total, gradient = _accumulate(units, teacher.to(full) / _norms(teacher, full), rows_at_once, dtype, wanted)
             if wanted:
                 ctx.save_for_backward(*_through_normalization(gradient, units, student, scale))
         return total
@@ -87,6 +88,10 @@ def _through_normalization(gradient: Tensor, units: Tensor, student: Sequence[Te
     gradients = []
     for x, g, u in zip(student, gradient.split(widths, dim=1), units.split(widths, dim=1), strict=True):
         inward = torch.einsum("nd,nd->n", u, g).unsqueeze(1) / scale**2
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=g.dtype).clamp_min(1e-12)
-        gradients.append(g.addcmul_(u, inward, value=-1).mul_(scale / norm).to(x.dtype))
+        gradients.append(g.addcmul_(u, inward, value=-1).mul_(scale / _norms(x, g.dtype)).to(x.dtype))
     return gradients
+
+
+def _norms(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Length of each row, N×1, never zero."""
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype).clamp_min(1e-12)
