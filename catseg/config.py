@@ -10,7 +10,7 @@ from pathlib import Path
 from catseg.modeling.text import PromptSet
 from d2host import CfgNode, get_cfg
 from declip.attention import AttentionScale, ContextType
-from declip.engine.config_file import check_at_least, check_choices, merge_config
+from declip.engine.config_file import check_at_least, check_choices, check_solver, merge_config
 from declip.engine.precision import Precision
 from declip.errors import ConfigError
 from declip.finetune import FinetunePolicy
@@ -134,6 +134,7 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key and what it may be.
     """
+    check_solver(cfg.SOLVER)
     choices = {
         "MODEL.ENCODER.CONTEXT": (cfg.MODEL.ENCODER.CONTEXT, ["", *(kind.value for kind in ContextType)]),
         "MODEL.ENCODER.ATTENTION_SCALE": (
@@ -142,8 +143,6 @@ def check_config(cfg: CfgNode) -> None:
         ),
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
         "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in PromptSet]),
-        "SOLVER.AMP.DTYPE": (cfg.SOLVER.AMP.DTYPE, [precision.value for precision in Precision]),
-        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
         "TEST.AMP.DTYPE": (cfg.TEST.AMP.DTYPE, [precision.value for precision in Precision]),
         "TEST.SEM_SEG_OUTPUT": (cfg.TEST.SEM_SEG_OUTPUT, ["labels", "scores"]),
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, ["RGB"]),
@@ -152,9 +151,6 @@ def check_config(cfg: CfgNode) -> None:
     check_choices(choices)
     positive = {
         "MODEL.ENCODER.GRID": cfg.MODEL.ENCODER.GRID,
-        "SOLVER.MAX_ITER": cfg.SOLVER.MAX_ITER,
-        "SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH,
-        "SOLVER.ACCUMULATION_STEPS": cfg.SOLVER.ACCUMULATION_STEPS,
         "MODEL.SEM_SEG_HEAD.WINDOW_SIZE": cfg.MODEL.SEM_SEG_HEAD.WINDOW_SIZE,
         "MODEL.SEM_SEG_HEAD.TOKEN_CHUNK": cfg.MODEL.SEM_SEG_HEAD.TOKEN_CHUNK,
     }

@@ -12,8 +12,8 @@ import os
 import sys
 
 from catseg.data.benchmarks import FOLDER_DATASETS
-from catseg.data.datasets import dataset_root
 from catseg.preparation.check import check_dataset, report
+from declip.data_root import dataset_root
 from declip.engine import run_command
 from declip.errors import DataError
 

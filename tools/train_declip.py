@@ -9,11 +9,11 @@ torchrun --nproc-per-node 8 tools/train_declip.py --config-file distill_eva_vitb
 The encoder's weights end up in OUTPUT_DIR/declip.safetensors, for MODEL.ENCODER.WEIGHTS of tools/train_net.py.
 """
 
-from d2host import default_argument_parser
+from d2host import default_argument_parser, print_csv_format
 from declip.distill import DistillationTrainer, build_distillation, get_distillation_cfg
 from declip.engine import resolve_device, run_command, setup_run
 from declip.engine.config_file import find_config
-from declip.errors import ConfigError
+from declip.errors import CheckpointError, ConfigError
 
 
 def main(args) -> None:
@@ -27,10 +27,19 @@ def main(args) -> None:
     setup_run(cfg, args)
     trainer = DistillationTrainer(cfg, build_distillation(cfg))
     if args.eval_only:
-        trainer.resume()
-        print(trainer.evaluate())
+        evaluate_only(trainer)
         return
     trainer.run(args.resume)
+
+
+def evaluate_only(trainer: DistillationTrainer) -> None:
+    """Region classification by the newest checkpoint of the output directory."""
+    if trainer.checkpointer.last() is None:
+        raise CheckpointError(f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint: train first, or give its OUTPUT_DIR")
+    if trainer.regions is None:
+        raise ConfigError("TEST.EVAL_PERIOD is 0, so no region set is loaded: set it, and TEST.REGIONS, to evaluate")
+    trainer.resume()
+    print_csv_format(trainer.evaluate())
 
 
 if __name__ == "__main__":

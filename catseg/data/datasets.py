@@ -3,7 +3,6 @@
 Registering reads nothing but class lists; files are looked for when a dataset is loaded.
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,11 @@ from catseg.data.benchmarks import FOLDER_DATASETS, FolderDataset
 from catseg.data.class_lists import load_class_list
 from catseg.data.palette import class_palette
 from d2host import DatasetCatalog, MetadataCatalog
+from declip.data_root import dataset_root
 from declip.errors import DataError
 from declip.nano.datasets import SPLITS, NanoSplit, load_nano
 from declip.nano.vocabulary import UNSEEN_CLASSES
 from declip.nano.world import class_color
-
-
-def dataset_root() -> Path:
-    """The folder that holds all datasets."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from catseg.data.class_lists import first_synonym
 from catseg.data.mapper import LabelFormat
 from catseg.data.reading import read_image
-from catseg.evaluation.sem_seg_evaluator import to_labels
+from catseg.evaluation.sem_seg_evaluator import background_class, to_labels
 from d2host import DatasetEvaluator, MetadataCatalog, comm
 
 OPACITY = 0.65
@@ -97,6 +97,7 @@ class PictureWriter(DatasetEvaluator):
         metadata = MetadataCatalog.get(dataset_name)
         self.class_names, self.labels = metadata.stuff_classes, LabelFormat.of(metadata)
         self.colors = np.asarray(metadata.stuff_colors, dtype=np.float32)
+        self.background = background_class(metadata)
         self.folder = Path(output_folder)
         self.count = -(-count // comm.get_world_size())
         self.reset()
@@ -111,7 +112,9 @@ class PictureWriter(DatasetEvaluator):
         for sample, output in zip(inputs, outputs, strict=True):
             if self._drawn >= self.count:
                 return
-            prediction = to_labels(output["sem_seg"]).clip(max=len(self.class_names) - 1)
+            prediction = to_labels(output["sem_seg"])
+            if self.background is not None:
+                prediction = prediction.clip(max=self.background)
             segmentation = self._compare(sample, prediction)
             self._save(f"{sample.get('image_id', Path(sample['file_name']).stem)}.png", [segmentation])
             if len(self._overview) < OVERVIEW_ROWS:

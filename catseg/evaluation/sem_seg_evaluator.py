@@ -53,8 +53,7 @@ class SemSegEvaluator(DatasetEvaluator):
         """The evaluator of a registered dataset; ``options`` as of the constructor."""
         metadata = MetadataCatalog.get(dataset_name)
         groups = metadata.get("class_groups", {})
-        if metadata.get("evaluator_type") == "sem_seg_background":  # VOC-21: many names stand for the last class
-            options["background"] = len(metadata.stuff_classes) - 1
+        options["background"] = background_class(metadata)
         return cls(metadata.stuff_classes, LabelFormat.of(metadata), class_groups=groups, **options)
 
     def reset(self) -> None:
@@ -129,3 +128,8 @@ class SemSegEvaluator(DatasetEvaluator):
 def to_labels(sem_seg: torch.Tensor) -> np.ndarray:
     """A model's output as H×W labels: labels stay, of K×H×W scores the best class counts."""
     return (sem_seg.argmax(dim=0) if sem_seg.dim() == 3 else sem_seg).cpu().numpy()
+
+
+def background_class(metadata) -> int | None:
+    """The class that many names stand for (VOC-21: the last); None for datasets whose predictions mean themselves."""
+    return len(metadata.stuff_classes) - 1 if metadata.get("evaluator_type") == "sem_seg_background" else None

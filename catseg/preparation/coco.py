@@ -46,7 +46,7 @@ def prepare_coco_stuff(root: Path, workers: int) -> dict[str, int]:
     """``coco/stuffthingmaps_detectron2/{train,val}2017``."""
     return {
         name: _prepare(root, split, name, stuff_table(), workers)
-        for split in ("train2017", "val2017")
+        for split in ("val2017", "train2017")  # evaluation needs the smaller one only
         for name in (f"coco/stuffthingmaps_detectron2/{split}",)
     }
 

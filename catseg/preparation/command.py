@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from catseg.data.datasets import dataset_root
+from declip.data_root import dataset_root
 from declip.engine import run_command
 from declip.errors import DataError
 

@@ -49,6 +49,15 @@ def test_the_weights_load_in_segmentation_by_one_line(finished, tool, tiny_confi
     assert result.returncode == 0, result.stderr
 
 
+def test_eval_only_repeats_the_region_classification_of_the_newest_checkpoint(finished, tool, tmp_path):
+    lines = [json.loads(line) for line in (finished / "metrics.json").read_text().splitlines()]
+    measured = {key: value for line in lines for key, value in line.items()}["regions/stuff_mAcc"]
+    result = tool("train_declip.py", "--eval-only", *TINY, "OUTPUT_DIR", finished)
+    assert result.returncode == 0 and f"{measured:.4f}" in result.stdout + result.stderr, result.stderr
+    nothing = tool("train_declip.py", "--eval-only", *TINY, "OUTPUT_DIR", tmp_path)
+    assert nothing.returncode == 2 and "holds no checkpoint" in nothing.stderr
+
+
 def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, environment, losses, tmp_path):
     killed = subprocess.Popen(
         [sys.executable, str(TRAIN_DECLIP), *TINY, "OUTPUT_DIR", str(tmp_path)],

@@ -1,11 +1,11 @@
 """From a configuration to the parts of a distillation."""
 
 import logging
-import os
 
 import torch
 
 from d2host import CfgNode
+from declip.data_root import dataset_root
 from declip.distill.dataset import DistillationDataset
 from declip.distill.sources import list_images
 from declip.distill.student import choose_trainable, frozen_copy
@@ -14,11 +14,6 @@ from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.encoder import build_encoder
 from declip.engine.precision import Precision
-
-
-def dataset_root() -> str:
-    """The folder that holds all datasets: ``$DETECTRON2_DATASETS``, by default ``datasets``."""
-    return os.environ.get("DETECTRON2_DATASETS", "datasets")
 
 
 def build_distillation(cfg: CfgNode) -> Distillation:

@@ -6,7 +6,7 @@ from pathlib import Path
 from d2host import CfgNode, get_cfg
 from declip.attention import AttentionScale, ContextType
 from declip.distill.task import DistillationForm
-from declip.engine.config_file import check_at_least, check_choices, merge_config
+from declip.engine.config_file import check_at_least, check_choices, check_solver, merge_config
 from declip.engine.precision import Precision
 from declip.errors import ConfigError
 
@@ -96,7 +96,8 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key and what it may be.
     """
-    encoder, distill, solver = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL, cfg.SOLVER
+    encoder, distill = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL
+    check_solver(cfg.SOLVER)
     precisions = [precision.value for precision in Precision]
     check_choices(
         {
@@ -104,16 +105,11 @@ def check_config(cfg: CfgNode) -> None:
             "MODEL.ENCODER.ATTENTION_SCALE": (encoder.ATTENTION_SCALE, [scale.value for scale in AttentionScale]),
             "MODEL.DISTILL.FORM": (distill.FORM, [form.value for form in DistillationForm]),
             "MODEL.TEACHER.PRECISION": (cfg.MODEL.TEACHER.PRECISION, precisions),
-            "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, precisions),
-            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
         }
     )
     check_at_least(
         1,
         {
-            "SOLVER.MAX_ITER": solver.MAX_ITER,
-            "SOLVER.IMS_PER_BATCH": solver.IMS_PER_BATCH,
-            "SOLVER.ACCUMULATION_STEPS": solver.ACCUMULATION_STEPS,
             "INPUT.MAX_SPLIT": cfg.INPUT.MAX_SPLIT,
             "INPUT.MAX_CROPS": cfg.INPUT.MAX_CROPS,
             "MODEL.DISTILL.ROWS_AT_ONCE": distill.ROWS_AT_ONCE,

@@ -45,7 +45,7 @@ class RegionSet:
     is_thing: tuple[bool, ...]
 
 
-def load_region_set(source: str, image_root: str = "", dataset_root: str = "datasets") -> RegionSet:
+def load_region_set(source: str, image_root: str = "", dataset_root: str | Path = "datasets") -> RegionSet:
     """Regions of a nano split, or of a COCO panoptic ``.json`` with its images in ``image_root``.
 
     Raises:

@@ -64,7 +64,7 @@ class ImageRecord:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def list_images(source: str, image_root: str = "", nano_root: str = "datasets") -> list[ImageRecord]:
+def list_images(source: str, image_root: str = "", nano_root: str | Path = "datasets") -> list[ImageRecord]:
     """The images of a source, in a fixed order.
 
     Args:

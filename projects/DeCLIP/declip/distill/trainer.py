@@ -7,7 +7,8 @@ from pathlib import Path
 
 from d2host import CfgNode, comm
 from declip.checkpoint import save_encoder
-from declip.distill.build import build_dataset, dataset_root
+from declip.data_root import dataset_root
+from declip.distill.build import build_dataset
 from declip.distill.dataset import UnreadableImages
 from declip.distill.panoptic import RegionSet, load_region_set
 from declip.distill.student import interpolated_state

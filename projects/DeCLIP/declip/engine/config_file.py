@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from d2host import CfgNode
+from declip.engine.precision import Precision
 from declip.errors import ConfigError
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
@@ -68,6 +69,22 @@ def check_at_least(minimum: float, values: dict[str, float]) -> None:
     for key, value in values.items():
         if value < minimum:
             raise ConfigError(f"{key} is {value}: it must be at least {minimum}")
+
+
+def check_solver(solver: CfgNode) -> None:
+    """Refuse values of ``SOLVER`` that no training can use.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    check_choices(
+        {
+            "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, [precision.value for precision in Precision]),
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
+        }
+    )
+    names = ("MAX_ITER", "IMS_PER_BATCH", "ACCUMULATION_STEPS")
+    check_at_least(1, {f"SOLVER.{name}": solver[name] for name in names})
 
 
 def _merge(merge: Callable[[], None], source: str, keys_in: str) -> None:
