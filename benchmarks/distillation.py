@@ -24,13 +24,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from declip import build_encoder
 from declip.distill.dataset import DistillationDataset, stack_views
 from declip.distill.losses import context_loss
-from declip.distill.sources import ImageRecord
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.encoder import DenseFeatures
 from declip.engine.precision import Precision
+from declip.image_sources import ImageRecord
 from measure import best_time, in_new_process, peak_memory, print_table
 
 TOKENS, CHANNELS, CROPS, IMAGES = 4096, 768, 9, 20
@@ -65,7 +65,8 @@ def step(plain: bool, precision: Precision, recompute: bool = False) -> dict:
     original, student.recompute = copy.deepcopy(student) if plain else frozen_copy(student), recompute
     choose_trainable(student, DistillationForm.DECOUPLED)
     foundation = FoundationTeacher("dinov2_vitb14", "random", precision)
-    model = (PlainDistillation if plain else Distillation)(student, Teachers(ClipTeacher(original), foundation))
+    teachers = Teachers(ClipTeacher(original, precision=precision), foundation)
+    model = (PlainDistillation if plain else Distillation)(student, teachers)
     views = DistillationViews(ViewSizes(560, 16, foundation.patch_size, 224))
     image = torch.randint(0, 256, (3, 560, 560), dtype=torch.uint8)
     batch = [next(sample for sample in samples(views, image) if len(sample["boxes"]) == CROPS)]

@@ -8,6 +8,7 @@ from declip.distill.student import choose_trainable, frozen_copy, interpolated_s
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
+from declip.engine.precision import Precision
 from declip.errors import CheckpointError, ConfigError
 
 TINY_TEACHER = "vit_tiny_patch16_224"
@@ -44,6 +45,18 @@ def test_each_form_has_its_losses_and_trains_all_it_leaves_trainable(form, found
     sum(losses.values()).backward()
     untouched = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not untouched
+
+
+def test_a_teacher_of_autocasts_precision_says_the_same_in_half_the_memory(batch):
+    torch.manual_seed(0)
+    crops = torch.cat([sample["crops"] for sample in batch]).float()
+    encoder = build_encoder("nano")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = ClipTeacher(encoder)(crops)
+        teacher = ClipTeacher(encoder, precision=Precision.BF16)
+        torch.testing.assert_close(teacher(crops), expected, rtol=0, atol=0)
+    kinds = {parameter.dtype for parameter in encoder.image_tower.blocks[0].mlp.parameters()}
+    assert kinds == {torch.bfloat16} and encoder.clip.visual.proj.dtype == torch.float32
 
 
 def test_losses_carry_their_weights(foundation, batch):

@@ -7,13 +7,13 @@ import torch
 from d2host import CfgNode
 from declip.data_root import dataset_root
 from declip.distill.dataset import DistillationDataset
-from declip.distill.sources import list_images
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.encoder import build_encoder
 from declip.engine.precision import Precision
+from declip.image_sources import list_images
 
 
 def build_distillation(cfg: CfgNode) -> Distillation:
@@ -40,8 +40,15 @@ def _build(cfg: CfgNode) -> Distillation:
     student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
     choose_trainable(student, form, cfg.MODEL.DISTILL.LAST_N_BLOCKS)
     weights = LossWeights(cfg.MODEL.DISTILL.CONTENT_WEIGHT, cfg.MODEL.DISTILL.CONTEXT_WEIGHT)
-    teachers = Teachers(ClipTeacher(original), build_foundation_teacher(cfg))
+    clip_teacher = ClipTeacher(original, precision=_teacher_precision(cfg))
+    teachers = Teachers(clip_teacher, build_foundation_teacher(cfg))
     return Distillation(student, teachers, form, weights, cfg.MODEL.DISTILL.ROWS_AT_ONCE)
+
+
+def _teacher_precision(cfg: CfgNode) -> Precision:
+    """Autocast's, unless weights are to be interpolated with the original's, which then stay exact."""
+    amp = cfg.SOLVER.AMP
+    return Precision(amp.DTYPE) if amp.ENABLED and cfg.MODEL.DISTILL.ENSEMBLE_ALPHA == 1 else Precision.FP32
 
 
 def build_foundation_teacher(cfg: CfgNode) -> FoundationTeacher | None:

@@ -74,9 +74,17 @@ def _accumulate(
         total += norms.sum()
         if gradient is not None:
             slope = difference.div_(norms.clamp_min_(torch.finfo(norms.dtype).tiny)).to(own.dtype)
-            gradient[block] += slope @ own
-            gradient += slope.T @ own[block]
+            _add_product(gradient[block], slope, own)
+            _add_product(gradient, slope.T, own[block])
     return total, gradient
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """``total += left @ right`` in place, without a temporary of its size where the types agree."""
+    if total.dtype == right.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def _through_normalization(gradient: Tensor, units: Tensor, student: Sequence[Tensor], scale: float) -> list[Tensor]:

@@ -18,6 +18,7 @@ from declip.distill.dataset import stack_views
 from declip.distill.losses import content_loss, context_loss
 from declip.distill.teachers import FoundationTeacher
 from declip.encoder import DenseCLIP, DenseFeatures
+from declip.engine.precision import Precision
 
 
 class DistillationForm(str, Enum):
@@ -42,11 +43,16 @@ class ClipTeacher(nn.Module):
     Args:
         encoder: an encoder of its own, not the student.
         crops_at_once: crops encoded together.
+        precision: of the weights of linear layers and convolutions. That of autocast changes no result, and saves
+            both their memory and casting them in every step.
     """
 
-    def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64) -> None:
+    def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64, precision: Precision = Precision.FP32) -> None:
         super().__init__()
         self.encoder, self.crops_at_once = encoder, crops_at_once
+        for layer in encoder.clip.visual.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                layer.to(precision.dtype)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ClipTeacher":
