@@ -110,7 +110,7 @@ class TestMapper:
     """Reads a test image and resizes it; ``height`` and ``width`` stay those of the file.
 
     Attributes:
-        min_size: of the shorter side.
+        min_size: of the shorter side; 0: images stay as they are.
         max_size: limit of the longer side.
     """
 
@@ -125,7 +125,8 @@ class TestMapper:
         """
         image = read_image(dataset_dict["file_name"])
         height, width = image.shape[:2]
-        image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
+        if self.min_size:
+            image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
         return {**dataset_dict, "image": _to_tensor(image.transpose(2, 0, 1)), "height": height, "width": width}
 
 

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from declip.distill.dataset import DistillationDataset, UnreadableImages
-from declip.distill.sources import ImageRecord, list_images
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.errors import DataError
+from declip.image_sources import ImageRecord, list_images
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_shards_give_their_images_by_position(folder, tmp_path):
 
 
 def test_the_nano_world_is_a_source(tmp_path, monkeypatch):
-    from declip.distill import sources
+    from declip import image_sources as sources
     from declip.nano.datasets import NanoSplit
 
     monkeypatch.setitem(sources.SPLITS, "nano_few", NanoSplit("few", seed=9, size=2, classes=("grass", "red ring")))

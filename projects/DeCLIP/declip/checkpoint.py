@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -39,7 +40,6 @@ def save_encoder(encoder, path: str | Path, state: dict[str, Tensor] | None = No
     Raises:
         CheckpointError: the file cannot be written (a full disk, no permission).
     """
-    path = Path(path)
     facts = {
         "format": FORMAT,
         "model": encoder.name,
@@ -48,7 +48,16 @@ def save_encoder(encoder, path: str | Path, state: dict[str, Tensor] | None = No
         "image_size": encoder.image_size,
         **metadata,
     }
-    state = encoder.clip.state_dict() if state is None else state
+    return save_tensors(encoder.clip.state_dict() if state is None else state, path, facts)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: str | Path, facts: Mapping[str, object]) -> Path:
+    """Write tensors as safetensors with JSON-serialisable facts about them, atomically.
+
+    Raises:
+        CheckpointError: the file cannot be written (a full disk, no permission).
+    """
+    path = Path(path)
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     handle, temporary = None, None
     try:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from catseg.preparation.panoptic import TARGET, prepare_coco_panoptic
-from declip.distill.panoptic import load_region_set
 from declip.errors import DataError
+from declip.regions import load_region_set
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "coco"
 

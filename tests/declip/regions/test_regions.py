@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 
@@ -7,26 +8,34 @@ import torch
 from PIL import Image
 
 from declip import build_encoder
-from declip.distill.panoptic import load_region_set
-from declip.distill.validation import classify_regions, mean_accuracy
 from declip.errors import DataError
+from declip.regions import RegionMethod, classify_regions, load_region_set
+from declip.regions.classify import _accuracy
+from declip.regions.report import write_report
 
 
 @pytest.fixture
 def coco(tmp_path):
-    Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(tmp_path / "1.jpg")
+    for name in ("1.jpg", "2.jpg"):
+        Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(tmp_path / name)
+    ids = np.zeros((40, 64, 3), np.uint8)
+    ids[:, :, 0], ids[:, :, 1] = 5, 1  # id 261
+    ids[5:35, 10:30] = (9, 0, 0)
+    (tmp_path / "panoptic").mkdir()
+    segments = [
+        {"id": 261, "category_id": 90, "bbox": [0, 0, 64, 40], "area": 1960, "iscrowd": 0},
+        {"id": 9, "category_id": 3, "bbox": [10, 5, 20, 30], "area": 600, "iscrowd": 0},
+        {"id": 7, "category_id": 3, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 1},
+        {"id": 8, "category_id": 3, "bbox": [0, 0, 7, 9], "area": 63, "iscrowd": 0},
+    ]
+    for name in ("1.png", "2.png"):
+        Image.fromarray(ids).save(tmp_path / "panoptic" / name)
     content = {
-        "images": [{"id": 7, "file_name": "1.jpg"}],
+        "images": [{"id": 7, "file_name": "1.jpg"}, {"id": 8, "file_name": "2.jpg"}],
         "categories": [{"id": 3, "name": "cat", "isthing": 1}, {"id": 90, "name": "grass", "isthing": 0}],
         "annotations": [
-            {
-                "image_id": 7,
-                "segments_info": [
-                    {"category_id": 90, "bbox": [0, 0, 64, 40], "area": 9, "iscrowd": 0},
-                    {"category_id": 3, "bbox": [10, 5, 20, 30], "area": 9, "iscrowd": 0},
-                    {"category_id": 3, "bbox": [0, 0, 9, 9], "area": 9, "iscrowd": 1},
-                ],
-            }
+            {"image_id": 7, "file_name": "1.png", "segments_info": segments},
+            {"image_id": 8, "file_name": "2.png", "segments_info": segments[:1]},
         ],
     }
     path = tmp_path / "panoptic.json"
@@ -34,11 +43,25 @@ def coco(tmp_path):
     return path
 
 
-def test_coco_panoptic_regions_are_boxes_with_class_indices(coco):
-    regions = load_region_set(str(coco), str(coco.parent))
+@pytest.fixture
+def regions(coco):
+    return load_region_set(str(coco), str(coco.parent))
+
+
+def test_coco_panoptic_regions_are_boxes_and_masks_with_class_indices(regions):
     assert regions.class_names == ("cat", "grass") and regions.is_thing == (True, False)
-    assert regions.images[0].boxes.tolist() == [[0, 0, 64, 40], [10, 5, 30, 35]]
-    assert regions.images[0].labels.tolist() == [1, 0]
+    first = regions.images[0]
+    assert first.boxes.tolist() == [[0, 0, 64, 40], [10, 5, 30, 35]]
+    assert first.labels.tolist() == [1, 0]
+    masks = first.masks()
+    assert masks.flatten(1).sum(dim=1).tolist() == [40 * 64 - 600, 600]
+    assert masks[1, 5:35, 10:30].all()
+
+
+def test_masks_that_are_not_at_hand_are_named(coco):
+    regions = load_region_set(str(coco), str(coco.parent), panoptic_root="gone")
+    with pytest.raises(DataError, match=r"cannot be read from 'gone/1.png'.*give the folder"):
+        regions.images[0].masks()
 
 
 def test_a_file_that_is_no_panoptic_annotation_is_refused(tmp_path):
@@ -50,22 +73,48 @@ def test_a_file_that_is_no_panoptic_annotation_is_refused(tmp_path):
 
 
 def test_accuracy_is_averaged_over_classes_that_occur():
-    labels, predictions = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 0, 1, 1, 0])
-    assert mean_accuracy(predictions, labels, [0, 1]) == pytest.approx(100 * (2 / 3 + 1) / 2)
-    assert mean_accuracy(predictions, labels, [2, 3]) == 0
-    assert math.isnan(mean_accuracy(predictions, labels, [3]))
+    labels, ranks = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 0, 4, 0, 5])
+    accuracy = _accuracy(ranks, labels, [True, True, False, False])
+    assert accuracy.counts.tolist() == [3, 1, 1, 0]
+    summary = accuracy.summary()
+    assert summary["things_mAcc"] == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert summary["things_mAcc5"] == 100 and summary["stuff_mAcc"] == summary["stuff_mAcc5"] == 0
+    assert math.isnan(_accuracy(ranks[:4], labels[:4], [True, True, False, False]).summary()["stuff_mAcc"])
 
 
-def test_a_region_is_given_the_class_whose_text_its_feature_matches(coco):
+@pytest.mark.parametrize("method", list(RegionMethod))
+def test_a_region_is_given_the_class_whose_text_its_feature_matches(regions, method):
     encoder = build_encoder("nano").eval()
-    regions = load_region_set(str(coco), str(coco.parent))
-    dense = encoder.encode_dense
+    dense, grass = encoder.encode_dense, encoder.encode_text(["a photo of a grass"])[0].detach()
 
     def features_of_grass(images):
         features = dense(images)
-        grass = encoder.encode_text(["a photo of a grass"])[0]
         features.content[:] = grass[:, None, None]
         return features
 
     encoder.encode_dense = features_of_grass
-    assert classify_regions(encoder, regions, side=64) == {"things_mAcc": 0.0, "stuff_mAcc": 100.0}
+    encoder.encode_image = lambda images: grass.expand(len(images), -1)
+    summary = classify_regions(encoder, regions, 64, method=method).summary()
+    assert (summary["things_mAcc"], summary["stuff_mAcc"]) == (0.0, 100.0)
+
+
+def test_images_at_once_and_small_sides_change_nothing(regions):
+    torch.manual_seed(0)
+    encoder = build_encoder("nano").eval()
+    for method in RegionMethod:
+        results = [
+            classify_regions(encoder, regions, 16, method=method, images_at_once=count).summary() for count in (1, 2)
+        ]
+        assert results[0] == results[1]
+
+
+def test_the_report_holds_every_class_and_side(regions, tmp_path):
+    encoder = build_encoder("nano").eval()
+    results = {("qk, boxes", side): classify_regions(encoder, regions, side) for side in (32, 64)}
+    table = write_report(results, regions.class_names, tmp_path / "out")
+    assert table.count("qk, boxes") == 2
+    with open(tmp_path / "out/per_class.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["pixels"], row["class"]) for row in rows} == {(s, c) for s in ("32", "64") for c in ("cat", "grass")}
+    assert len(json.loads((tmp_path / "out/results.json").read_text())) == 2
+    assert (tmp_path / "out/resolutions.png").stat().st_size > 5000

@@ -1,10 +1,10 @@
 """Distillation: a CLIP becomes a DeCLIP by looking at images.
 
-* :mod:`sources`, :mod:`views`, :mod:`dataset`: images, and what student and teachers see of them
+* :mod:`views`, :mod:`dataset`: what student and teachers see of images (:mod:`declip.image_sources`)
 * :mod:`teachers`: vision foundation models
 * :mod:`losses` on :mod:`correlation`: what the student learns from each teacher
 * :class:`Distillation` (:mod:`task`): one step; :mod:`student`: what of it trains
-* :class:`DistillationTrainer`: the run; :mod:`validation` on :mod:`panoptic`: region classification
+* :class:`DistillationTrainer`: the run, validated by region classification (:mod:`declip.regions`)
 * :func:`get_distillation_cfg`, :func:`build_distillation`: from a config file
 """
 

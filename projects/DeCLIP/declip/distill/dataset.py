@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from declip.distill.sources import ImageRecord
 from declip.distill.views import DistillationViews
 from declip.errors import DataError
+from declip.image_sources import ImageRecord
 
 DRAFT = 2  # images are decoded at no less than this many times the student's side
 UNREADABLE_LIMIT = 0.01  # share of unreadable images that is taken for a broken source

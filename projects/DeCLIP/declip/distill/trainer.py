@@ -10,12 +10,11 @@ from declip.checkpoint import save_encoder
 from declip.data_root import dataset_root
 from declip.distill.build import build_dataset
 from declip.distill.dataset import UnreadableImages
-from declip.distill.panoptic import RegionSet, load_region_set
 from declip.distill.student import interpolated_state
 from declip.distill.task import Distillation
-from declip.distill.validation import classify_regions
 from declip.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
 from declip.engine.loading import endless_loader
+from declip.regions import RegionSet, classify_regions, load_region_set
 
 WEIGHTS_FILE = "declip.safetensors"
 
@@ -98,7 +97,8 @@ class DistillationTrainer(ConfiguredTrainer):
         student = self.distillation.student.eval()
         try:
             with self.options.precision.autocast(self.device):
-                results = classify_regions(student, self.regions, self.cfg.INPUT.STUDENT_SIZE, self.cfg.TEST.MAX_IMAGES)
+                side, max_images = self.cfg.INPUT.STUDENT_SIZE, self.cfg.TEST.MAX_IMAGES
+                results = classify_regions(student, self.regions, side, max_images=max_images).summary()
         finally:
             student.train()
         logging.getLogger(__name__).info("Region classification: %s", results)

@@ -1,66 +1,190 @@
-"""Validation by region classification: do dense features of a region match the name of its class?
+"""Region classification, batched over images.
 
 Shape legend
-    K  regions of an image        C  width of the shared image-text space       T  classes
-
-Source: DeCLIP (CVPR 2025), Fig. 6: RoIAlign over boxes, top-1 accuracy averaged over classes, things and stuff apart.
+    K  regions of an image        C  width of the shared image-text space       T  classes        M  regions in all
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import roi_align
+from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
+from tqdm import tqdm
 
-from declip.distill.panoptic import RegionImage, RegionSet
-from declip.distill.sources import ImageRecord
+from declip.class_embeddings import Templates, embed_names
 from declip.encoder import DenseCLIP
+from declip.engine.loading import list_loader
+from declip.image_sources import ImageRecord
+from declip.regions.pooling import cut_crops, pool_boxes, pool_masks
+from declip.regions.sets import RegionImage, RegionSet
 
-PROMPT = "a photo of a {}"
+THING_CONTEXT = 1.5  # how much larger than a thing's box its crop is; a stuff's is tight
+
+
+class RegionMethod(str, Enum):
+    """Where a region's feature comes from."""
+
+    BOXES = "boxes"  # RoIAlign over dense features
+    MASKS = "masks"  # the mean of the dense features under the mask
+    CROPS = "crops"  # the class token of the crop, at the crop's own resolution
+
+
+@dataclass(frozen=True)
+class RegionAccuracy:
+    """How often the right class is among the best k, per class.
+
+    Attributes:
+        top1, top5: T, percent; NaN for classes that do not occur.
+        counts: T, regions.
+        is_thing: T bool.
+    """
+
+    top1: Tensor
+    top5: Tensor
+    counts: Tensor
+    is_thing: Tensor
+
+    def summary(self) -> dict[str, float]:
+        """Means over classes in percent: ``things_mAcc``, ``stuff_mAcc``, ``things_mAcc5``, ``stuff_mAcc5``."""
+        groups = {"things": self.is_thing, "stuff": ~self.is_thing}
+        tops = {"mAcc": self.top1, "mAcc5": self.top5}
+        return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
 
 
 @torch.no_grad()
-def classify_regions(encoder: DenseCLIP, regions: RegionSet, side: int, max_images: int = 0) -> dict[str, float]:
-    """Mean accuracy over classes of the best class for each region.
+def classify_regions(
+    encoder: DenseCLIP,
+    regions: RegionSet,
+    side: int,
+    *,
+    method: RegionMethod = RegionMethod.BOXES,
+    max_images: int = 0,
+    templates: Templates = Templates.PHOTO,
+    text: Tensor | None = None,
+    images_at_once: int = 8,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> RegionAccuracy:
+    """Name every region of a set.
 
     Args:
         encoder: in evaluation mode.
         regions: what to classify.
-        side: longer side of the images as the encoder sees them, a multiple of its patch size.
+        side: longer side of the images as the encoder sees them, pixels; of crops, the side.
+        method: see :class:`RegionMethod`.
         max_images: only the first of the set; 0: all.
+        templates: of the prompts.
+        text: T×C class embeddings computed before; None: computed here.
+        images_at_once: images encoded together where their shapes agree; crops of as many images are, too.
+        num_workers: processes that load.
+        progress: show a bar.
 
-    Returns:
-        ``things_mAcc`` and ``stuff_mAcc`` in percent, over the classes that occur.
+    Raises:
+        DataError: an image or a mask cannot be read.
     """
-    text = F.normalize(encoder.encode_text([PROMPT.format(name) for name in regions.class_names]).float(), dim=1)
+    if text is None:
+        text = embed_names(encoder, regions.class_names, templates)
     images = regions.images[: max_images or None]
-    predictions = torch.cat([_classify(encoder, image, text, side) for image in images])
+    dataset = _RegionViews(images, torch.tensor(regions.is_thing), method, side, encoder.patch_size)
+    loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
+    bar = tqdm(loader, desc=f"{method.value} at {side} px", unit="batch", disable=not progress)
+    ranks = torch.cat([_ranks(encoder, batch, text, method) for batch in bar])
     labels = torch.cat([image.labels for image in images])
-    things = torch.tensor(regions.is_thing)
-    return {
-        "things_mAcc": mean_accuracy(predictions, labels, things.nonzero().flatten().tolist()),
-        "stuff_mAcc": mean_accuracy(predictions, labels, (~things).nonzero().flatten().tolist()),
-    }
+    return _accuracy(ranks, labels, regions.is_thing)
 
 
-def mean_accuracy(predictions: Tensor, labels: Tensor, classes: Sequence[int]) -> float:
-    """Percent of right predictions per class, averaged over the given classes that occur; NaN where none does."""
-    correct = predictions == labels
-    accuracies = [correct[labels == index].double().mean() for index in classes if bool((labels == index).any())]
-    return 100 * torch.stack(accuracies).mean().item() if accuracies else float("nan")
+class _RegionViews(Dataset):
+    """What the encoder sees of each image, and where its regions lie in that."""
+
+    def __init__(
+        self, images: Sequence[RegionImage], is_thing: Tensor, method: RegionMethod, side: int, patch_size: int
+    ) -> None:
+        self.images, self.is_thing = images, is_thing
+        self.method, self.side, self.patch_size = method, side, patch_size
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        regions = self.images[index]
+        image = ImageRecord(regions.file_name).read()
+        if self.method is RegionMethod.CROPS:
+            enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
+            return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
+        scale = self.side / max(image.shape[-2:])
+        inner = [max(round(length * scale), 1) for length in image.shape[-2:]]
+        padding = [0, 0, -inner[1] % self.patch_size, -inner[0] % self.patch_size]
+        resized = transforms.resize(image, inner, transforms.InterpolationMode.BICUBIC, antialias=True)
+        sample = {
+            "image": transforms.pad(resized, padding),
+            "boxes": regions.boxes * scale,
+            "labels": regions.labels,
+        }
+        if self.method is RegionMethod.MASKS:
+            masks = transforms.resize(regions.masks(), inner, transforms.InterpolationMode.NEAREST)
+            sample["masks"] = transforms.pad(masks, padding)
+            lost = ~sample["masks"].flatten(1).any(dim=1)
+            sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
+        return sample
 
 
-def _classify(encoder: DenseCLIP, regions: RegionImage, text: Tensor, side: int) -> Tensor:
-    """The best class of each region: K int64."""
-    image = ImageRecord(regions.file_name).read()
-    scale = side / max(image.shape[-2:])
-    inner = [max(round(length * scale), 1) for length in image.shape[-2:]]
-    padding = [0, 0, -inner[1] % encoder.patch_size, -inner[0] % encoder.patch_size]
-    resized = transforms.resize(image, inner, transforms.InterpolationMode.BICUBIC, antialias=True)
-    pixels = transforms.pad(resized, padding)[None].to(text.device)
-    content = encoder.encode_dense(encoder.normalize(pixels)).content.float()
-    boxes = [(regions.boxes * scale).to(text.device)]
-    features = roi_align(content, boxes, output_size=1, spatial_scale=1 / encoder.patch_size, aligned=True).flatten(1)
-    return (F.normalize(features, dim=1) @ text.T).argmax(dim=1).cpu()
+def _centers(boxes: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks of one pixel each: for regions that vanished when their image was made smaller."""
+    masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True):
+        mask[min(int((y0 + y1) / 2), size[0] - 1), min(int((x0 + x1) / 2), size[1] - 1)] = True
+    return masks
+
+
+def _ranks(encoder: DenseCLIP, batch: Sequence[dict], text: Tensor, method: RegionMethod) -> Tensor:
+    """How many classes match each region of a batch better than its own: M int64."""
+    device = text.device
+    if method is RegionMethod.CROPS:
+        crops = torch.cat([sample["crops"] for sample in batch]).to(device)
+        features = torch.cat([encoder.encode_image(encoder.normalize(part)).float() for part in crops.split(64)])
+    else:
+        content = _dense_features(encoder, [sample["image"].to(device) for sample in batch])
+        pooled = []
+        for sample, each in zip(batch, content, strict=True):
+            if method is RegionMethod.MASKS:
+                pooled.append(pool_masks(each, sample["masks"].to(device)))
+            else:
+                pooled.append(pool_boxes(each, sample["boxes"].to(device), encoder.patch_size))
+        features = torch.cat(pooled)
+    with torch.autocast(device.type, enabled=False):
+        scores = F.normalize(features.float(), dim=1) @ text.T
+    labels = torch.cat([sample["labels"] for sample in batch]).to(device)
+    own = scores.gather(1, labels[:, None])
+    return (scores > own).sum(dim=1).cpu()
+
+
+def _dense_features(encoder: DenseCLIP, images: Sequence[Tensor]) -> Iterator[Tensor]:
+    """C×h×w float32 per image, in order; images of one shape go through the encoder together."""
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(index)
+    found: dict[int, Tensor] = {}
+    for members in by_shape.values():
+        stacked = encoder.normalize(torch.stack([images[index] for index in members]))
+        found |= dict(zip(members, encoder.encode_dense(stacked).content.float(), strict=True))
+    return (found[index] for index in range(len(images)))
+
+
+def _accuracy(ranks: Tensor, labels: Tensor, is_thing: Iterable[bool]) -> RegionAccuracy:
+    things = torch.tensor(list(is_thing))
+    counts = torch.bincount(labels, minlength=len(things))
+    shares = [
+        100 * torch.bincount(labels, weights=(ranks < k).double(), minlength=len(things)) / counts for k in (1, 5)
+    ]
+    return RegionAccuracy(*shares, counts, things)
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of what occurs; NaN where nothing does."""
+    occurring = values[~values.isnan()]
+    return occurring.mean().item() if len(occurring) else math.nan

@@ -1,19 +1,23 @@
 """Sets of labelled regions: COCO panoptic annotations, or the nano world's.
 
 Shape legend
-    K  regions of an image
+    K  regions of an image        H, W  image
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from declip.errors import DataError
 from declip.nano.datasets import SPLITS, load_nano
 from declip.nano.vocabulary import CLASSES, STUFF
+
+LEAST_AREA, MOST_AREA = 8**2, 1024**2  # of a region that counts, pixels
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,32 @@ class RegionImage:
         file_name: of the image.
         boxes: K×4 float (x0, y0, x1, y1), pixels.
         labels: K int64 class indices.
+        segment_ids: K int64, the regions' ids in the panoptic file.
+        panoptic_file_name: PNG whose colours are ids (R + 256 G + 256² B); empty where masks are not at hand.
     """
 
     file_name: str
     boxes: Tensor
     labels: Tensor
+    segment_ids: Tensor
+    panoptic_file_name: str = ""
+
+    def masks(self) -> Tensor:
+        """K×H×W bool.
+
+        Raises:
+            DataError: the panoptic file is missing or unreadable.
+        """
+        try:
+            with Image.open(self.panoptic_file_name) as image:
+                colors = np.asarray(image.convert("RGB")).astype(np.int64)
+        except (OSError, UnidentifiedImageError, AttributeError) as error:
+            raise DataError(
+                f"the masks of {self.file_name} cannot be read from '{self.panoptic_file_name}' ({error}): give the "
+                "folder of panoptic PNGs, or use boxes"
+            ) from error
+        ids = torch.from_numpy(colors @ np.array([1, 256, 256**2]))
+        return ids == self.segment_ids[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -45,27 +70,34 @@ class RegionSet:
     is_thing: tuple[bool, ...]
 
 
-def load_region_set(source: str, image_root: str = "", dataset_root: str | Path = "datasets") -> RegionSet:
+def load_region_set(
+    source: str, image_root: str = "", dataset_root: str | Path = "datasets", panoptic_root: str = ""
+) -> RegionSet:
     """Regions of a nano split, or of a COCO panoptic ``.json`` with its images in ``image_root``.
+
+    Args:
+        panoptic_root: folder of the panoptic PNGs; empty: beside the ``.json``, called like it.
 
     Raises:
         DataError: the source is missing or no panoptic annotation.
     """
     if source in SPLITS:
-        annotations = [
-            {"file_name": scene["file_name"], "segments_info": scene["segments_info"]}
-            for scene in load_nano(SPLITS[source], dataset_root)
-        ]
+        annotations = load_nano(SPLITS[source], dataset_root)
         categories = [{"id": index, "name": name, "isthing": name not in STUFF} for index, name in enumerate(CLASSES)]
         return _region_set(annotations, categories)
     path = Path(source)
     if not path.is_file():
         raise DataError(f"region set {source} does not exist: give a panoptic .json, or one of {', '.join(SPLITS)}")
+    masks = Path(panoptic_root) if panoptic_root else path.with_suffix("")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         files = {image["id"]: str(Path(image_root) / image["file_name"]) for image in content["images"]}
         annotations = [
-            {"file_name": files[each["image_id"]], "segments_info": each["segments_info"]}
+            {
+                "file_name": files[each["image_id"]],
+                "panoptic_file_name": str(masks / each["file_name"]) if each.get("file_name") else "",
+                "segments_info": each["segments_info"],
+            }
             for each in content["annotations"]
         ]
         return _region_set(annotations, content["categories"])
@@ -77,11 +109,22 @@ def _region_set(annotations: list[dict], categories: list[dict]) -> RegionSet:
     index = {category["id"]: position for position, category in enumerate(categories)}
     images = []
     for each in annotations:
-        segments = [segment for segment in each["segments_info"] if not segment.get("iscrowd")]
+        segments = [segment for segment in each["segments_info"] if _counts(segment)]
         if not segments:
             continue
         corner, size = torch.tensor([segment["bbox"] for segment in segments], dtype=torch.float32).split(2, dim=1)
-        labels = torch.tensor([index[segment["category_id"]] for segment in segments])
-        images.append(RegionImage(each["file_name"], torch.cat([corner, corner + size], dim=1), labels))
+        images.append(
+            RegionImage(
+                each["file_name"],
+                torch.cat([corner, corner + size], dim=1),
+                torch.tensor([index[segment["category_id"]] for segment in segments]),
+                torch.tensor([segment["id"] for segment in segments]),
+                each["panoptic_file_name"],
+            )
+        )
     names = tuple(category["name"] for category in categories)
     return RegionSet(tuple(images), names, tuple(bool(category["isthing"]) for category in categories))
+
+
+def _counts(segment: dict) -> bool:
+    return not segment.get("iscrowd") and LEAST_AREA <= segment["area"] <= MOST_AREA

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Judge an encoder by dense zero-shot segmentation: patch features against class names, without a trained head.
+
+tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --datasets all
+tools/eval_dense.py --encoder ViT-B-16 --weights openai --contexts vanilla maskclip q qk --datasets voc21 ade150
+tools/eval_dense.py --encoder nano --weights nano-clip --contexts vanilla maskclip q qk --datasets nano_val
+
+Prints a table (mIoU, context types by datasets) and writes it with per-class results under --output.
+"""
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from catseg.data.datasets import class_names
+from catseg.zero_shot import DATASETS, PRESETS, Protocol, evaluate_zero_shot, protocol_of
+from catseg.zero_shot.run import ZeroShotOptions
+from d2host import comm, setup_logger
+from declip import build_encoder
+from declip.attention import AttentionScale, ContextType
+from declip.class_embeddings import Templates
+from declip.engine import Precision, resolve_device, run_command
+from declip.nano.model import NANO_NAME
+
+SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
+
+
+def main(args: argparse.Namespace) -> None:
+    """One process of a run."""
+    for name in ("declip", "catseg"):
+        setup_logger(args.output, distributed_rank=comm.get_rank(), name=name)
+    protocols = choose_protocols(args)
+    encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
+    if not args.weights:
+        logging.getLogger("catseg").warning("--weights is empty: a random encoder's numbers mean nothing")
+    encoder.to(resolve_device(args.device)).eval()
+    options = ZeroShotOptions(
+        templates=Templates(args.prompts),
+        precision=Precision(args.precision),
+        windows_at_once=args.windows_at_once,
+        images_at_once=args.images_at_once,
+        max_images=args.max_images,
+        pictures=args.pictures,
+        num_workers=args.num_workers,
+        cache=args.cache,
+    )
+    contexts = [ContextType(name) for name in args.contexts] if args.contexts else [encoder.context]
+    evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
+
+
+def choose_protocols(args: argparse.Namespace) -> dict[str, Protocol]:
+    """Registered dataset → settings of the preset, with the overrides of the command line.
+
+    Raises:
+        DataError, ConfigError: a dataset is unknown, or a setting impossible.
+    """
+    preset = args.preset or ("nano" if args.encoder == NANO_NAME else "declip")
+    names = list(DATASETS) if args.datasets == ["all"] else args.datasets
+    overrides = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}
+    chosen = {}
+    for name in names:
+        full_name = DATASETS.get(name, name)
+        class_names(full_name)
+        chosen[full_name] = replace(protocol_of(preset, name), **overrides)
+    return chosen
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--encoder", required=True, help="an open_clip model name, or nano")
+    add("--weights", default="", help="a weight file, an open_clip tag, or a shipped name (nano-clip, nano-declip)")
+    kinds = [kind.value for kind in ContextType]
+    add("--contexts", nargs="+", choices=kinds, help="how the last block attends, a row each (default: as the weights)")
+    add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
+    add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
+    add("--preset", choices=list(PRESETS), help="published settings per dataset (default: declip, or nano)")
+    add("--short-side", type=int, help="of the image, pixels (0: as it is)")
+    add("--window", type=int, help="side of a window, pixels (0: the whole image)")
+    add("--stride", type=int, help="between windows, pixels")
+    add("--logit-scale", type=float, help="factor on the cosines")
+    add("--threshold", type=float, help="least probability of what is not background")
+    add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
+    add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--num-gpus", type=int, default=1, help="processes of this machine, each with a share of the images")
+    add("--windows-at-once", type=int, default=16, help="windows encoded together (default: %(default)s)")
+    add("--images-at-once", type=int, default=2, help="images read together (default: %(default)s)")
+    add("--max-images", type=int, default=0, help="only the first of each dataset (0: all)")
+    add("--num-workers", type=int, default=1, help="processes that load images")
+    add("--pictures", type=int, default=0, help="pictures drawn per dataset")
+    add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
+    add("--output", type=Path, default=Path("output/eval_dense"), help="folder of the results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main, parse_arguments())

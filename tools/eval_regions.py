@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Judge an encoder by naming labelled regions: boxes, masks, or crops, at several resolutions.
+
+tools/eval_regions.py --encoder EVA02-B-16 --weights declip.safetensors --regions annotations/panoptic_val2017.json \
+    --image-root coco/val2017 --sides 224 336 448 560 672 784 896 1024
+tools/eval_regions.py --encoder nano --weights nano-clip --contexts vanilla qk --regions nano_val --sides 96 128 192
+
+Prints a table (mean accuracy over classes, things and stuff apart) and writes it under --output with a per-class CSV
+and a plot over resolutions.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from d2host import setup_logger
+from declip import build_encoder
+from declip.attention import AttentionScale, ContextType
+from declip.class_embeddings import Templates, cached_names
+from declip.data_root import dataset_root
+from declip.engine import Precision, resolve_device, run_command
+from declip.errors import ConfigError
+from declip.regions import RegionAccuracy, RegionMethod, classify_regions, load_region_set
+from declip.regions.report import write_report
+
+
+def main(args: argparse.Namespace) -> None:
+    """One process of a run."""
+    setup_logger(args.output, name="declip")
+    regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
+    encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
+    if not args.weights:
+        logging.getLogger("declip").warning("--weights is empty: a random encoder's numbers mean nothing")
+    for side in args.sides:
+        if side % encoder.patch_size:
+            raise ConfigError(f"side {side} is no multiple of the {encoder.patch_size}-pixel patches of {args.encoder}")
+    encoder.to(resolve_device(args.device)).eval()
+    contexts = [ContextType(name) for name in args.contexts] if args.contexts else [encoder.context]
+    text = cached_names(encoder, regions.class_names, Templates(args.prompts), args.cache)
+    results: dict[tuple[str, int], RegionAccuracy] = {}
+
+    def judge(name: str, method: RegionMethod, side: int) -> None:
+        with Precision(args.precision).autocast(text.device):
+            results[name, side] = classify_regions(
+                encoder,
+                regions,
+                side,
+                method=method,
+                max_images=args.max_images,
+                text=text,
+                images_at_once=args.images_at_once,
+                num_workers=args.num_workers,
+                progress=True,
+            )
+
+    methods = [RegionMethod(name) for name in args.methods]
+    for encoder.context in contexts:
+        for method in methods:
+            if method is not RegionMethod.CROPS:
+                for side in args.sides:
+                    judge(f"{encoder.context.value}, {method.value}", method, side)
+    if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
+        judge("class token, crops", RegionMethod.CROPS, encoder.image_size)
+    table = write_report(results, regions.class_names, args.output)
+    logging.getLogger("declip").info("Region classification in percent:\n%s", table)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--encoder", required=True, help="an open_clip model name, or nano")
+    add("--weights", default="", help="a weight file, an open_clip tag, or a shipped name (nano-clip, nano-declip)")
+    kinds = [kind.value for kind in ContextType]
+    add("--contexts", nargs="+", choices=kinds, help="how the last block attends (default: as the weights say)")
+    add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
+    add("--regions", default="nano_val", help="a COCO panoptic .json, or a nano split (default: %(default)s)")
+    add("--image-root", default="", help="folder of the images of a .json")
+    add("--panoptic-root", default="", help="folder of its panoptic PNGs (default: beside it, called like it)")
+    names = [method.value for method in RegionMethod]
+    add("--methods", nargs="+", choices=names, default=names, help="default: all")
+    add("--sides", nargs="+", type=int, default=[560], help="longer sides of the image, pixels (default: 560)")
+    add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
+    add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--images-at-once", type=int, default=8, help="default: %(default)s")
+    add("--max-images", type=int, default=0, help="only the first of the set (0: all)")
+    add("--num-workers", type=int, default=1, help="processes that load images")
+    add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
+    add("--output", type=Path, default=Path("output/eval_regions"), help="folder of the results")
+    parser.set_defaults(num_gpus=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main, parse_arguments())
