@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
 from catseg.data import load_class_list
 from catseg.data.mapper import TestMapper
@@ -25,7 +26,6 @@ from catseg.evaluation.pictures import Segmentation, draw
 from catseg.evaluation.sem_seg_evaluator import to_labels
 from d2host import build_model
 from declip.engine import resolve_device, run_command
-from declip.engine.checkpoint import load_weights
 from declip.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = get_catseg_cfg(args.config_file, args.opts)
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     model = build_model(cfg).eval()
-    load_weights(args.weights, model)
+    load_model_weights(args.weights, model)
     model.set_vocabulary(classes)
     mapper = TestMapper(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     colors = np.asarray(class_palette(len(classes)), dtype=np.float32)

@@ -10,12 +10,12 @@ torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.
 import logging
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
 from catseg.engine import SegmentationTrainer, log_size
 from catseg.evaluation import evaluate_datasets
 from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
 from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
-from declip.engine.checkpoint import load_weights
 from declip.engine.config_file import find_config
 from declip.errors import CheckpointError
 
@@ -33,7 +33,7 @@ def main(args) -> None:
         evaluate_only(cfg, model, args.resume)
         return
     if cfg.MODEL.WEIGHTS:
-        load_weights(cfg.MODEL.WEIGHTS, model)
+        load_model_weights(cfg.MODEL.WEIGHTS, model)
     SegmentationTrainer(cfg, model).run(args.resume)
 
 
@@ -43,7 +43,7 @@ def evaluate_only(cfg, model, newest: bool) -> None:
     if newest and not weights:
         raise CheckpointError(f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give MODEL.WEIGHTS")
     if weights:
-        load_weights(weights, model)
+        load_model_weights(weights, model)
     else:
         logging.getLogger("catseg").warning("MODEL.WEIGHTS is empty: the head is random and its numbers mean nothing")
     results = evaluate_datasets(cfg, model)

@@ -1,15 +1,17 @@
-"""Encoder weights on disk: safetensors with metadata out; ours and plain open_clip state dicts in.
+"""Encoder weights on disk: safetensors with metadata out, and every known layout in.
 
 A weight file of ours says what it was made for (model, context type, scale, image size), so that loading needs no
 repeated options.
 """
 
 import json
+import logging
 import os
 import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from declip.errors import CheckpointError
+from declip.layouts import Translation, translate
+from declip.torchscript import is_torchscript, read_torchscript
 
 FORMAT = "declip-encoder-1"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -95,7 +99,8 @@ def read_metadata(path: str | Path) -> dict[str, object]:
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a weight file, without wrappers (``state_dict``, ``model``) and ``module.`` prefixes.
 
-    Pickles are read with ``weights_only``: one that holds code is refused.
+    Pickles are read with ``weights_only``, and one that holds code is refused; of TorchScript archives only the
+    tensors are read.
 
     Raises:
         CheckpointError: missing, corrupt or unsafe file, or one without tensors.
@@ -104,13 +109,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
+        elif is_torchscript(path):
+            state = read_torchscript(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is corrupt or holds more than tensors, so it is not loaded: get safe weights"
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError) as error:
+    except (SafetensorError, OSError, RuntimeError, EOFError, KeyError, BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): it may be truncated; get it again") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -120,20 +127,32 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_encoder_weights(encoder, path: str | Path) -> None:
-    """Load a weight file (ours or an open_clip state dict) into an encoder, strictly.
+def load_encoder_weights(encoder, path: str | Path) -> Translation:
+    """Load a weight file of any known layout (see :mod:`declip.layouts`) into an encoder, strictly.
+
+    Returns:
+        What was recognised, left out and resampled; it is logged, too.
 
     Raises:
-        CheckpointError: the file is unreadable, or its tensors are not those of this model.
+        CheckpointError: the file is unreadable, its tensors are not those of this model, or its model has another
+            activation function.
     """
     made_for = read_metadata(path).get("model", encoder.name)
     if made_for != encoder.name:
         raise CheckpointError(f"{path} holds weights of '{made_for}', not of '{encoder.name}': change one of the two")
-    state, own = read_state_dict(path), encoder.clip.state_dict()
-    differences = describe_mismatch(own, state)
+    own = encoder.clip.state_dict()
+    translation = translate(read_state_dict(path), own)
+    differences = describe_mismatch(own, translation.state)
     if differences:
-        raise CheckpointError(f"{path} does not fit '{encoder.name}': {differences}")
-    encoder.clip.load_state_dict(state)
+        raise CheckpointError(f"{path} ({translation.layout}) does not fit '{encoder.name}': {differences}")
+    if translation.quick_gelu and not encoder.uses_quick_gelu:
+        raise CheckpointError(
+            f"{path} ({translation.layout}) was trained with QuickGELU, which '{encoder.name}' does not use: build "
+            f"'{encoder.name}-quickgelu'"
+        )
+    encoder.clip.load_state_dict(translation.state)
+    logging.getLogger(__name__).info("%s: %s", path, translation.describe())
+    return translation
 
 
 def describe_mismatch(expected: dict[str, Tensor], given: dict[str, Tensor], limit: int = 4) -> str:

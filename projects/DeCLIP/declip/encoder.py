@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -85,6 +86,11 @@ class DenseCLIP(nn.Module):
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
         self.embed_dim = _shared_width(clip)
+
+    @property
+    def uses_quick_gelu(self) -> bool:
+        """Whether the towers use OpenAI's approximation of GELU."""
+        return any(isinstance(module, QuickGELU) for module in self.clip.modules())
 
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""

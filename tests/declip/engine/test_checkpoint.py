@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from declip.engine.checkpoint import RunCheckpointer, load_run, load_weights
+from declip.engine.checkpoint import RunCheckpointer, load_run
 from declip.errors import CheckpointError
 
 
@@ -12,7 +12,6 @@ def test_a_saved_run_is_restored_exactly(tmp_path):
     other = nn.Linear(3, 2)
     state = load_run(path, other)
     assert state["iteration"] == 4 and torch.equal(other.weight, model.weight)
-    load_weights(path, nn.Linear(3, 2))
 
 
 def test_only_the_newest_periodic_checkpoints_and_the_final_one_are_kept(tmp_path):
@@ -57,8 +56,6 @@ def test_a_checkpoint_of_another_model_lists_the_differences(tmp_path):
 
 
 def test_unreadable_checkpoints_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"checkpoint .*none\.pth does not exist: check MODEL\.WEIGHTS"):
-        load_weights(tmp_path / "none.pth", nn.Linear(1, 1))
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 not whole")
     with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read"):
         load_run(tmp_path / "cut.pth", nn.Linear(1, 1))

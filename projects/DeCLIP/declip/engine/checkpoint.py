@@ -8,14 +8,15 @@ only then: a process killed at any moment leaves the previous checkpoint in plac
 import logging
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
 
 from d2host import comm
-from declip.checkpoint import describe_mismatch, read_state_dict
+from declip.checkpoint import describe_mismatch
 from declip.errors import CheckpointError
 
 POINTER = "last_checkpoint"
@@ -48,20 +49,13 @@ class RunCheckpointer:
             logging.getLogger(__name__).info("Saved %s", path)
         return path
 
-    def _write(self, path: Path, write) -> None:
-        temporary = path.with_name(f".{path.name}.part")
+    def _write(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
+            write_atomically(path, write)
+        except CheckpointError as error:
             last = self.last()
             kept = f"the last whole checkpoint is {last}" if last else "there is no earlier checkpoint"
-            raise CheckpointError(f"{path} could not be written ({error}): free disk space; {kept}") from error
+            raise CheckpointError(f"{error}; {kept}") from error
 
     def _prune(self) -> None:
         periodic = sorted(self.directory.glob("model_[0-9]*.pth"))
@@ -75,6 +69,25 @@ class RunCheckpointer:
             return None
         path = self.directory / pointer.read_text(encoding="utf-8").strip()
         return path if path.is_file() else None
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place, flush it to disk and move it there.
+
+    Raises:
+        CheckpointError: it cannot be written; what was there before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} could not be written ({error}): free disk space") from error
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -99,17 +112,6 @@ def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
         )
     _load_strictly(model, content["model"], path)
     return content["training"]
-
-
-def load_weights(path: str | Path, model: nn.Module) -> None:
-    """Load the model's tensors from a checkpoint of a run or a bare state dict, strictly.
-
-    Raises:
-        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
-    """
-    if not Path(path).is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
-    _load_strictly(model, read_state_dict(path), path)
 
 
 def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:

@@ -41,7 +41,7 @@ class EvaTower(ImageTower):
         patches = trunk.patch_embed.proj(images)
         grid = tuple(patches.shape[-2:])
         x = trunk.patch_embed.norm(patches.flatten(2).transpose(1, 2))
-        x = torch.cat([trunk.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        x = torch.cat([trunk.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         positions = resample_positions(trunk.pos_embed[0], grid, self.num_prefix_tokens)
         return Tokens(trunk.norm_pre(x + positions.to(x.dtype)), self._rotary_table(grid, x))
 

@@ -34,7 +34,7 @@ class OpenCLIPTower(ImageTower):
     def embed(self, images: Tensor) -> Tokens:
         """See :class:`ImageTower`."""
         patches = self.visual.conv1(images)
-        class_token = self.visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        class_token = self.visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         x = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
         positions = resample_positions(self.visual.positional_embedding, tuple(patches.shape[-2:]), 1)
         return Tokens(self.visual.ln_pre(x + positions.to(x.dtype)))

@@ -1,0 +1,104 @@
+"""Public CAT-Seg checkpoints under this project's names."""
+
+import logging
+import re
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from declip.checkpoint import describe_mismatch, read_state_dict
+from declip.errors import CheckpointError
+from declip.layouts import CATSEG_PREFIX, Translation, translate
+
+ENCODER_PREFIX = "encoder.clip."
+HEAD_PREFIX = "sem_seg_head.predictor.transformer."
+HEAD_RENAMES = (
+    (r"^sem_seg_head\.predictor\.transformer\.", "sem_seg_head.aggregator."),
+    (r"^upsample(\d)\.", r"sem_seg_head.upsample\1."),
+    (r"\.aggregator\.conv1\.", ".aggregator.embed."),
+    (r"\.guidance_projection\.0\.", ".appearance_projection."),
+    (r"\.text_guidance_projection\.0\.", ".text_projection."),
+    (r"\.decoder_guidance_projection\.(\d)\.0\.", r".decoder_projections.\1."),
+    (r"\.decoder(\d)\.up\.", r".decoder.stage\1.up."),
+    (r"\.decoder(\d)\.conv\.double_conv\.0\.", r".decoder.stage\1.conv1."),
+    (r"\.decoder(\d)\.conv\.double_conv\.1\.", r".decoder.stage\1.norm1."),
+    (r"\.decoder(\d)\.conv\.double_conv\.3\.", r".decoder.stage\1.conv2."),
+    (r"\.decoder(\d)\.conv\.double_conv\.4\.", r".decoder.stage\1.norm2."),
+    (r"\.aggregator\.head\.", ".aggregator.decoder.classify."),
+    (r"\.swin_block\.block_1\.", ".spatial.block."),
+    (r"\.swin_block\.block_2\.", ".spatial.shifted_block."),
+    (r"\.swin_block\.guidance_norm\.", ".spatial.guidance_norm."),
+    (r"\.attention\.padding_tokens$", ".category.padding_token"),
+    (r"\.attention\.padding_guidance$", ".category.padding_guidance"),
+    (r"\.attention\.MLP\.0\.", ".category.expand."),
+    (r"\.attention\.MLP\.2\.", ".category.contract."),
+    (r"\.attention\.(norm\d)\.", r".category.\1."),
+    (r"\.attention\.attention\.", ".category.attn."),
+    (r"\.attn\.q\.", ".query."),
+    (r"\.attn\.k\.", ".key."),
+    (r"\.attn\.v\.", ".value."),
+    (r"\.attn\.proj\.", ".project."),
+    (r"\.mlp\.fc1\.", ".expand."),
+    (r"\.mlp\.fc2\.", ".contract."),
+)
+RECOMPUTED = r"\.attn_mask$|^(clip_)?pixel_(mean|std)$"
+
+
+def is_public_catseg(state: dict[str, Tensor]) -> bool:
+    """Whether a state dict is of a public CAT-Seg model."""
+    return any(key.startswith(CATSEG_PREFIX) for key in state) and any(key.startswith(HEAD_PREFIX) for key in state)
+
+
+def translate_catseg(state: dict[str, Tensor], own: dict[str, Tensor]) -> Translation:
+    """A public CAT-Seg state dict under this project's names, for a model whose own state dict is ``own``."""
+    clip = {key.removeprefix(ENCODER_PREFIX): value for key, value in own.items() if key.startswith(ENCODER_PREFIX)}
+    encoder = translate({key: value for key, value in state.items() if key.startswith(CATSEG_PREFIX)}, clip)
+    translated = {ENCODER_PREFIX + key: tensor for key, tensor in encoder.state.items()}
+    left_out = list(encoder.left_out)
+    for key, tensor in state.items():
+        if key.startswith(CATSEG_PREFIX):
+            continue
+        if re.search(RECOMPUTED, key):
+            left_out.append(key)
+            continue
+        name = key
+        for pattern, replacement in HEAD_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        fits = name in own and tensor.numel() == own[name].numel()
+        translated[name] = tensor.reshape(own[name].shape) if fits else tensor
+    return Translation(encoder.layout, translated, tuple(left_out), encoder.resampled, encoder.quick_gelu)
+
+
+def load_model_weights(path: str | Path, model: nn.Module) -> None:
+    """Load a checkpoint of this project or a public CAT-Seg release into a :class:`catseg.modeling.CATSeg`, strictly.
+
+    Raises:
+        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
+    state, own = read_state_dict(path), model.state_dict()
+    if is_public_catseg(state):
+        translation = translate_catseg(state, own)
+        check_activation(path, translation, model)
+        logging.getLogger(__name__).info("%s: %s", path, translation.describe())
+        state = translation.state
+    differences = describe_mismatch(own, state)
+    if differences:
+        raise CheckpointError(f"checkpoint {path} is of another model than the config describes: {differences}")
+    model.load_state_dict(state)
+
+
+def check_activation(path: Path, translation: Translation, model: nn.Module) -> None:
+    """Refuse weights that were trained with another activation function.
+
+    Raises:
+        CheckpointError: naming the encoder to choose.
+    """
+    name = model.encoder.name
+    if translation.quick_gelu and not model.encoder.uses_quick_gelu:
+        raise CheckpointError(
+            f"{path} ({translation.layout}) was trained with QuickGELU, which '{name}' does not use: set "
+            f"MODEL.ENCODER.NAME {name}-quickgelu"
+        )

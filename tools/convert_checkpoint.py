@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Bring published weights into this project's files.
+
+tools/convert_checkpoint.py DeCLIP_EVA-B_DINOv2-B_csa.pt --encoder EVA02-B-16 --attention-scale none -o declip.safetensors
+tools/convert_checkpoint.py ViT-B-16.pt --encoder ViT-B-16-quickgelu --context maskclip -o openai.safetensors
+tools/convert_checkpoint.py cat_seg_base.pth --config-file catseg_clip_vitb.yaml -o catseg_base.pth
+
+The layout is recognised from the keys: open_clip, timm, OpenAI (TorchScript), EVA-CLIP, CLIPSelf, DeCLIP, CAT-Seg. Such
+files may also be given as they are (--weights, MODEL.ENCODER.WEIGHTS, MODEL.WEIGHTS); a converted one also remembers
+model, context type and scale.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.checkpoint import load_model_weights
+from catseg.config import get_catseg_cfg
+from d2host import build_model, setup_logger
+from declip import build_encoder
+from declip.attention import AttentionScale, ContextType
+from declip.checkpoint import load_encoder_weights, save_encoder
+from declip.engine import run_command
+from declip.engine.checkpoint import write_atomically
+from declip.errors import CheckpointError, ConfigError
+
+
+def main(args: argparse.Namespace) -> None:
+    """Convert one file."""
+    for name in ("declip", "catseg"):
+        setup_logger(name=name)
+    if args.output.resolve() == args.input.resolve():
+        raise CheckpointError(f"{args.output} is the input: conversion never overwrites it, give another output")
+    if bool(args.encoder) == bool(args.config_file):
+        raise ConfigError("give either --encoder (weights of a CLIP) or --config-file (a whole CAT-Seg model)")
+    if args.encoder:
+        encoder = build_encoder(args.encoder, context=args.context, attention_scale=args.attention_scale)
+        translation = load_encoder_weights(encoder, args.input)
+        save_encoder(encoder, args.output, converted_from=args.input.name, layout=translation.layout)
+    else:
+        cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
+        model = build_model(cfg)
+        load_model_weights(args.input, model)
+        write_atomically(args.output, lambda file: torch.save({"model": model.state_dict()}, file))
+    logging.getLogger("declip").info("Wrote %s", args.output)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("input", type=Path, help="the published file")
+    add("-o", "--output", type=Path, required=True, help=".safetensors for an encoder, .pth for a whole model")
+    add("--encoder", help="open_clip name of the CLIP whose weights these are")
+    add("--config-file", help="config of the CAT-Seg model whose weights these are")
+    add("--context", choices=[kind.value for kind in ContextType], help="to remember with an encoder (default: qk)")
+    scales = [scale.value for scale in AttentionScale]
+    add("--attention-scale", choices=scales, help="to remember with an encoder: none for the authors' DeCLIP releases")
+    parser.set_defaults(num_gpus=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main, parse_arguments())
