@@ -22,7 +22,7 @@ from declip.nano.captions import caption_scene
 from declip.nano.vocabulary import CLASSES, SEEN_CLASSES, STUFF, THINGS
 from declip.nano.world import Scene, render_scene
 
-RECIPE = 1  # changes whenever the world does, so that old files are not taken for new ones
+RECIPE = 2  # changes whenever the world does, so that old files are not taken for new ones
 IGNORE_LABEL = 255
 
 

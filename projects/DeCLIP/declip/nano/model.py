@@ -68,13 +68,13 @@ def nano_tokenizer() -> NanoTokenizer:
 
 
 def create_nano_clip() -> CLIP:
-    """nano-CLIP with random weights: 128-px images, 8-px patches, 6 blocks of width 192; 128 shared channels."""
+    """nano-CLIP with random weights: 128-px images, 8-px patches, 6 blocks of width 128; 128 shared channels."""
     tokenizer = nano_tokenizer()
     clip = CLIP(
         embed_dim=128,
-        vision_cfg=CLIPVisionCfg(image_size=128, patch_size=8, width=192, layers=6, head_width=48),
+        vision_cfg=CLIPVisionCfg(image_size=128, patch_size=8, width=128, layers=6, head_width=32),
         text_cfg=CLIPTextCfg(
-            context_length=CONTEXT_LENGTH, vocab_size=tokenizer.vocab_size, width=128, heads=4, layers=3
+            context_length=CONTEXT_LENGTH, vocab_size=tokenizer.vocab_size, width=96, heads=4, layers=2
         ),
     )
     _let_words_outweigh_positions(clip, tokenizer)

@@ -4,18 +4,23 @@ Shape legend
     S  side of a scene, pixels (128)
 
 A scene is a function of (seed, index) alone. Two to four stuff regions, separated by wavy borders, fill the
-background, each with its own procedural texture; three to eight things of varying size, rotation, shade and sharpness
-lie on top and hide one another; light, noise and small speckles (clutter that belongs to no class) make pixels alone
-unreliable.
+background, each with its own procedural texture; three to eight things of varying size, tilt and shade lie
+on top and hide one another, each shape with markings of its own; light, noise and small speckles (clutter that
+belongs to no class) make pixels alone unreliable.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
+from scipy.ndimage import find_objects
 
 from declip.nano.vocabulary import CLASSES, COLORS, SHAPES, STUFF, STUFF_COLORS, THINGS
 
+TILT = 0.35  # radians that things lean by at most: upright, as most things are
+BLACK, WHITE = 15.0, 245.0
 MIN_VISIBLE = 24  # pixels of a thing that must remain visible for it to stay in the scene
 
 
@@ -61,69 +66,71 @@ def render_scene(seed: int, index: int, things: Sequence[str] = THINGS, size: in
     """Scene ``index`` of the series ``seed``, with things drawn from ``things`` only."""
     rng = np.random.default_rng((seed, index))
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-    image, stuff_map, stuffs = _background(rng, rows, columns)
-    names, ids = list(stuffs), stuff_map
+    image, stuff_map, names = _background(rng, rows, columns)
+    num_stuffs, ids = len(names), stuff_map.copy()
     for _ in range(int(rng.integers(3, 9))):
         name = things[int(rng.integers(len(things)))]
-        mask = _thing_mask(rng, name.split()[1], rows, columns)
-        image = _paint(rng, image, mask, np.array(COLORS[name.split()[0]], np.float32), rows, columns)
-        ids = np.where(mask, len(names), ids)
+        _draw_thing(rng, name, image, ids, len(names))
         names.append(name)
-    image = _light(rng, _speckle(rng, image), rows, columns)
-    return _finish(image, ids, names, len(stuffs), stuff_map)
+    _speckle(rng, image)
+    _light(rng, image, rows, columns)
+    return _finish(image, ids, names, num_stuffs, stuff_map)
 
 
 def _finish(image: np.ndarray, ids: np.ndarray, names: list[str], num_stuffs: int, stuff_map: np.ndarray) -> Scene:
     """Number the segments that are visible; a thing nearly hidden counts as clutter on its stuff."""
     areas = np.bincount(ids.ravel(), minlength=len(names))
-    hidden = [k for k in range(num_stuffs, len(names)) if 0 < areas[k] < MIN_VISIBLE]
-    if hidden:
-        ids = np.where(np.isin(ids, hidden), stuff_map, ids)
+    hidden = (areas < MIN_VISIBLE) & (np.arange(len(names)) >= num_stuffs)
+    if areas[hidden].any():
+        ids = np.where(hidden[ids], stuff_map, ids)
         areas = np.bincount(ids.ravel(), minlength=len(names))
     visible = np.flatnonzero(areas)
     renumber = np.zeros(len(names), np.uint8)
     renumber[visible] = np.arange(len(visible), dtype=np.uint8)
-    segments = []
-    for k in visible:
-        rows, columns = np.nonzero(ids == k)
-        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-        segments.append(Segment(names[k], bool(k >= num_stuffs), box, int(areas[k])))
-    return Scene(image.clip(0, 255).astype(np.uint8), renumber[ids], tuple(segments))
+    ids = renumber[ids]
+    segments = tuple(
+        Segment(names[k], bool(k >= num_stuffs), (columns.start, rows.start, columns.stop, rows.stop), int(areas[k]))
+        for k, (rows, columns) in zip(visible, find_objects(ids + 1), strict=True)
+    )
+    return Scene(image.clip(0, 255).astype(np.uint8), ids, segments)
 
 
-def _background(rng, rows, columns) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _background(rng: Generator, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Two to four stuffs side by side along a random direction, with wavy borders."""
-    count, size = int(rng.integers(2, 5)), len(rows)
+    count = int(rng.integers(2, 5))
     stuffs = [STUFF[k] for k in rng.permutation(len(STUFF))[:count]]
-    angle = rng.uniform(0, np.pi)
-    along = rows * np.sin(angle) + columns * np.cos(angle)
-    across = rows * np.cos(angle) - columns * np.sin(angle)
-    along = along + rng.uniform(2, 7) * np.sin(across * rng.uniform(0.05, 0.14) + rng.uniform(0, 6.28))
-    spread = np.sort(along.ravel())[:: max(size * size // 1000, 1)]
+    angle = rng.uniform(0, math.pi)
+    sine, cosine = math.sin(angle), math.cos(angle)
+    waves = np.sin((rows * cosine - columns * sine) * rng.uniform(0.05, 0.14) + rng.uniform(0, 6.28))
+    along = rows * sine + columns * cosine + rng.uniform(2, 7) * waves
+    spread = np.sort(along[::4, ::4], axis=None)
     cuts = (np.arange(1, count) + rng.uniform(-0.25, 0.25, count - 1)) / count
-    stuff_map = np.digitize(along, spread[(cuts * (len(spread) - 1)).astype(int)])
-    image = np.empty((size, size, 3), np.float32)
+    stuff_map = np.zeros(rows.shape, np.uint8)
+    for border in spread[(cuts * (len(spread) - 1)).astype(int)]:
+        stuff_map += along > border
+    image = np.empty((*rows.shape, 3), np.float32)
     for k, name in enumerate(stuffs):
         mask = stuff_map == k
-        color = np.array(STUFF_COLORS[name], np.float32) * rng.uniform(0.85, 1.15)
+        color = np.array(STUFF_COLORS[name], np.float32) * np.float32(rng.uniform(0.85, 1.15))
         image[mask] = color + _texture(rng, name, rows, columns)[mask][:, None]
     return image, stuff_map, stuffs
 
 
-def _texture(rng, name: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _texture(rng: Generator, name: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Brightness S×S that is typical of a stuff."""
     phase, size = rng.uniform(0, 6.28), len(rows)
     match name:
         case "grass":
-            return 26 * np.repeat(rng.standard_normal((size // 4 + 1, size)), 4, axis=0)[:size].astype(np.float32)
+            return 26 * np.repeat(rng.standard_normal((size // 4 + 1, size), np.float32), 4, axis=0)[:size]
         case "water":
             return 22 * np.sin(rows * 0.55 + 1.6 * np.sin(columns * 0.13 + phase))
         case "sand":
-            return 20 * rng.standard_normal((size, size)).astype(np.float32)
+            return 20 * rng.standard_normal((size, size), np.float32)
         case "brick":
-            course = (rows // 7).astype(int)
-            joint = (rows % 7 < 1) | ((columns + 7 * (course % 2) + phase) % 14 < 1)
-            return np.where(joint, 70, 8 * np.sin(course * 12.9 + (columns + 7 * (course % 2)) // 14 * 7.7))
+            course = rows // 7
+            shifted = columns + 7 * (course % 2)
+            joint = (rows % 7 < 1) | ((shifted + phase) % 14 < 1)
+            return np.where(joint, 70, 8 * np.sin(course * 12.9 + shifted // 14 * 7.7))
         case "sky":
             return 18 * np.sin(rows * 0.035 + phase) + 14 * np.sin(columns * 0.05 + rows * 0.02 + phase)
         case "wood":
@@ -132,55 +139,94 @@ def _texture(rng, name: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
     raise ValueError(f"'{name}' is not a stuff of the nano world")
 
 
-def _thing_mask(rng, shape: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """S×S bool: a shape at a random place, size (9 to 30 px across a half) and rotation."""
-    radius = len(rows) * rng.uniform(0.07, 0.235)
-    center = rng.uniform(0.5 * radius, len(rows) - 0.5 * radius, 2)
-    angle = rng.uniform(0, 2 * np.pi)
-    dy, dx = (rows - center[0]) / radius, (columns - center[1]) / radius
-    y, x = dy * np.cos(angle) - dx * np.sin(angle), dy * np.sin(angle) + dx * np.cos(angle)
-    distance = np.hypot(y, x)
+def _draw_thing(rng: Generator, name: str, image: np.ndarray, ids: np.ndarray, number: int) -> None:
+    """Draw a thing at a random place and size (9 to 30 px across a half), tilted a little, within its own window."""
+    color, shape = name.split()
+    size = len(image)
+    radius = size * rng.uniform(0.07, 0.235)
+    center = rng.uniform(0.5 * radius, size - 0.5 * radius, 2)
+    reach = 1.1 * radius
+    window = tuple(slice(max(int(c - reach), 0), min(math.ceil(c + reach) + 1, size)) for c in center)
+    rows, columns = (np.arange(part.start, part.stop, dtype=np.float32) for part in window)
+    angle = rng.uniform(-TILT, TILT)
+    dy, dx = (rows - np.float32(center[0]))[:, None], (columns - np.float32(center[1]))[None]
+    sine, cosine = math.sin(angle), math.cos(angle)
+    y, x = dy * cosine - dx * sine, dy * sine + dx * cosine
+    scale = np.float32(1 / radius)
+    mask = _shape_mask(shape, y * scale, x * scale)
+    surface = _surface(rng, COLORS[color], dy, dx)
+    accent, marked = _markings(rng, shape, y, x)
+    surface += rng.uniform(0.5, 0.8) * (accent - surface) * marked[..., None]
+    image[window][mask] = surface[mask]
+    ids[window][mask] = number
+
+
+def _shape_mask(shape: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Which points of the plane, in units of the radius, belong to a shape; none lies beyond 1.1."""
     match shape:
         case "circle":
-            return distance < 0.9
+            return np.hypot(y, x) < 0.9
         case "square":
             return np.maximum(abs(y), abs(x)) < 0.75
         case "triangle":
             return (y > -0.55) & (y + 1.75 * abs(x) < 1.05)
         case "star":
-            turn = np.arctan2(x, y) * 5 / (2 * np.pi)
-            return distance < 0.42 + 0.62 * (1 - 2 * abs(turn - np.round(turn))) ** 1.5
+            turn = np.arctan2(x, y) * np.float32(5 / (2 * math.pi))
+            return np.hypot(y, x) < 0.42 + 0.62 * (1 - 2 * abs(turn - np.round(turn))) ** 1.5
         case "cross":
             return (np.minimum(abs(y), abs(x)) < 0.3) & (np.maximum(abs(y), abs(x)) < 0.95)
         case "ring":
+            distance = np.hypot(y, x)
             return (distance < 0.97) & (distance > 0.52)
     raise ValueError(f"'{shape}' is not one of the shapes {', '.join(SHAPES)}")
 
 
-def _paint(rng, image, mask, color, rows, columns) -> np.ndarray:
-    """Paint a thing: its colour in a random shade, with a gradient and a faint grain."""
-    angle = rng.uniform(0, 2 * np.pi)
-    gradient = (rows * np.sin(angle) + columns * np.cos(angle)) * rng.uniform(0, 0.45)
-    body = color * rng.uniform(0.8, 1.1) + rng.uniform(-10, 10, 3)
-    grain = rng.standard_normal(rows.shape).astype(np.float32) * rng.uniform(2, 9)
-    shade = gradient - gradient[mask].mean() if mask.any() else gradient
-    return np.where(mask[..., None], body + (shade + grain)[..., None], image)
+def _markings(rng: Generator, shape: str, y: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray]:
+    """What marks things of a shape, as fur or bark marks things of the world: their brightness, and where they are.
+
+    Args:
+        y, x: pixels from the middle, in the thing's own frame.
+    """
+    phase = rng.uniform(0, 2 * math.pi)
+    match shape:
+        case "circle":
+            return WHITE, np.sin(np.hypot(y, x) * 0.9 + phase) > 0  # shells
+        case "square":
+            return BLACK, np.sin(y * 0.7 + phase) * np.sin(x * 0.7 + phase) > 0  # checks
+        case "triangle":
+            return WHITE, np.sin(y * 1.0 + phase) > 0.5  # level stripes
+        case "star":
+            return WHITE, np.sin(y * 1.0 + phase) + np.sin(x * 1.0) > 1.1  # dots
+        case "cross":
+            return BLACK, np.sin((y + x) * 0.7 + phase) > 0.3  # slanting stripes
+        case "ring":
+            return WHITE, np.zeros(np.broadcast(y, x).shape, dtype=bool)
+    raise ValueError(f"'{shape}' is not one of the shapes {', '.join(SHAPES)}")
 
 
-def _speckle(rng, image: np.ndarray) -> np.ndarray:
+def _surface(rng: Generator, color: Sequence[int], dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    """A thing's colour in a random shade, with a gradient and a faint grain, for every pixel of its window."""
+    angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.45)
+    gradient = (dy * math.sin(angle) + dx * math.cos(angle)) * slope
+    grain = rng.standard_normal(gradient.shape, np.float32) * rng.uniform(2, 9)
+    body = np.array(color) * rng.uniform(0.8, 1.1) + rng.uniform(-10, 10, 3)
+    return body.astype(np.float32) + (gradient + grain)[..., None]
+
+
+def _speckle(rng: Generator, image: np.ndarray) -> None:
     """Small specks in random colours."""
     size, count = len(image), int(rng.integers(6, 18))
-    for y, x, radius in zip(*rng.integers(0, size - 2, (2, count)), rng.integers(1, 3, count), strict=True):
-        image[y : y + radius, x : x + radius] = rng.uniform(0, 255, 3)
-    return image
+    places, radii = rng.integers(0, size - 2, (count, 2)), rng.integers(1, 3, count)
+    for (y, x), radius, color in zip(places, radii, rng.uniform(0, 255, (count, 3)), strict=True):
+        image[y : y + radius, x : x + radius] = color
 
 
-def _light(rng, image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _light(rng: Generator, image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
     """A soft change of light over the scene, and sensor noise."""
-    tilt = rng.uniform(-0.25, 0.25, 2) / len(rows)
-    light = rng.uniform(0.85, 1.12) + tilt[0] * (rows - len(rows) / 2) + tilt[1] * (columns - len(rows) / 2)
-    noise = rng.standard_normal(rows.shape).astype(np.float32) * rng.uniform(1, 6)
-    return image * light[..., None] + noise[..., None]
+    size = len(image)
+    tilt_y, tilt_x = (float(tilt) / size for tilt in rng.uniform(-0.25, 0.25, 2))
+    image *= (rng.uniform(0.85, 1.12) + tilt_y * (rows - size / 2) + tilt_x * (columns - size / 2))[..., None]
+    image += (rng.standard_normal(rows.shape, np.float32) * np.float32(rng.uniform(1, 6)))[..., None]
 
 
 def class_color(name: str) -> tuple[int, int, int]:

@@ -1,0 +1,14 @@
+"""nano-VFM: a vision transformer of timm's, small enough to train on a laptop, without text or labels."""
+
+from timm.models.vision_transformer import VisionTransformer
+
+VFM_NAME = "nano-vfm"
+
+
+def create_nano_vfm() -> VisionTransformer:
+    """nano-VFM with random weights: 128-px images, 8-px patches, 6 blocks of width 96."""
+    model = VisionTransformer(
+        img_size=128, patch_size=8, embed_dim=96, depth=6, num_heads=3, num_classes=0, dynamic_img_size=True
+    )
+    model.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    return model
