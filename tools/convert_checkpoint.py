@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bring published weights into this project's files.
 
-tools/convert_checkpoint.py DeCLIP_EVA-B_DINOv2-B_csa.pt --encoder EVA02-B-16 --attention-scale none -o declip.safetensors
+tools/convert_checkpoint.py DeCLIP_EVA-B.pt --encoder EVA02-B-16 --attention-scale none -o declip.safetensors
 tools/convert_checkpoint.py ViT-B-16.pt --encoder ViT-B-16-quickgelu --context maskclip -o openai.safetensors
 tools/convert_checkpoint.py cat_seg_base.pth --config-file catseg_clip_vitb.yaml -o catseg_base.pth
 
@@ -22,7 +22,7 @@ from catseg.config import get_catseg_cfg
 from d2host import build_model, setup_logger
 from declip import build_encoder
 from declip.attention import AttentionScale, ContextType
-from declip.checkpoint import load_encoder_weights, save_encoder
+from declip.checkpoint import half_precision, load_encoder_weights, read_metadata, save_encoder
 from declip.engine import run_command
 from declip.engine.checkpoint import write_atomically
 from declip.errors import CheckpointError, ConfigError
@@ -37,15 +37,29 @@ def main(args: argparse.Namespace) -> None:
     if bool(args.encoder) == bool(args.config_file):
         raise ConfigError("give either --encoder (weights of a CLIP) or --config-file (a whole CAT-Seg model)")
     if args.encoder:
-        encoder = build_encoder(args.encoder, context=args.context, attention_scale=args.attention_scale)
-        translation = load_encoder_weights(encoder, args.input)
-        save_encoder(encoder, args.output, converted_from=args.input.name, layout=translation.layout)
+        convert_encoder(args)
     else:
         cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
         model = build_model(cfg)
         load_model_weights(args.input, model)
         write_atomically(args.output, lambda file: torch.save({"model": model.state_dict()}, file))
     logging.getLogger("declip").info("Wrote %s", args.output)
+
+
+def convert_encoder(args: argparse.Namespace) -> None:
+    """Write an encoder's weights with what is known about them; facts in the input are kept."""
+    facts = read_metadata(args.input)
+    given = {"context": args.context, "attention_scale": args.attention_scale}
+    encoder = build_encoder(args.encoder, **{key: value or facts.get(key) for key, value in given.items()})
+    translation = load_encoder_weights(encoder, args.input)
+    more = {key: value for key, value in facts.items() if key not in ("format", "model", *given, "image_size")}
+    state = encoder.clip.state_dict()
+    save_encoder(
+        encoder,
+        args.output,
+        half_precision(state) if args.half else state,
+        **{"converted_from": args.input.name, "layout": translation.layout, **more},
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,7 +70,12 @@ def parse_arguments() -> argparse.Namespace:
     add("-o", "--output", type=Path, required=True, help=".safetensors for an encoder, .pth for a whole model")
     add("--encoder", help="open_clip name of the CLIP whose weights these are")
     add("--config-file", help="config of the CAT-Seg model whose weights these are")
-    add("--context", choices=[kind.value for kind in ContextType], help="to remember with an encoder (default: qk)")
+    add(
+        "--context",
+        choices=[kind.value for kind in ContextType],
+        help="to remember with an encoder (default: as before, or qk)",
+    )
+    add("--half", action="store_true", help="store an encoder in half precision")
     scales = [scale.value for scale in AttentionScale]
     add("--attention-scale", choices=scales, help="to remember with an encoder: none for the authors' DeCLIP releases")
     parser.set_defaults(num_gpus=1)

@@ -79,6 +79,11 @@ def save_tensors(state: Mapping[str, Tensor], path: str | Path, facts: Mapping[s
     return path
 
 
+def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors with floating-point ones in float16, for small files."""
+    return {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
 def read_metadata(path: str | Path) -> dict[str, object]:
     """The facts stored with a weight file of ours; empty for other files.
 
