@@ -36,7 +36,9 @@ def one_window_at_a_time(encoder: DenseCLIP, image: Tensor, text: Tensor, size: 
             logits = torch.einsum("bchw,nc->bnhw", content, text)
             total[:, rows, columns] += F.interpolate(logits, size=(side, side), mode="bilinear")[0]
             count[rows, columns] += 1
-    probabilities = (protocol.logit_scale * F.interpolate((total / count)[None], size=size, mode="bilinear")[0]).softmax(0)
+    probabilities = (
+        protocol.logit_scale * F.interpolate((total / count)[None], size=size, mode="bilinear")[0]
+    ).softmax(0)
     best, labels = probabilities.max(dim=0)
     labels[best < protocol.threshold] = 0
     return labels
@@ -60,7 +62,11 @@ def measure(plain: bool, precision: Precision, side: int = 448) -> dict:
             return [output["sem_seg"] for output in segmenter(batch)]
 
     seconds, labels = best_time(run, 2)
-    return {"seconds": seconds / len(images), "peak": peak_memory(), "labels": torch.stack(labels)[:, ::16, ::16].tolist()}
+    return {
+        "seconds": seconds / len(images),
+        "peak": peak_memory(),
+        "labels": torch.stack(labels)[:, ::16, ::16].tolist(),
+    }
 
 
 CASES = {
@@ -85,7 +91,9 @@ def main() -> None:
     for case, result in results.items():
         comparable = len(result["labels"][0]) == len(plain["labels"][0])
         faster = f"{plain['seconds'] / result['seconds']:.1f}x" if comparable else ""
-        alike = (torch.tensor(result["labels"]) == torch.tensor(plain["labels"])).double().mean() if comparable else None
+        alike = (
+            (torch.tensor(result["labels"]) == torch.tensor(plain["labels"])).double().mean() if comparable else None
+        )
         rows.append([case, result["seconds"], faster, result["peak"], f"{alike:.2%}" if comparable else ""])
     headers = ["case", "seconds per image", "faster", "peak GiB", "labels alike"]
     print_table(f"Dense zero-shot segmentation, {torch.get_num_threads()} threads", headers, rows)

@@ -31,7 +31,8 @@ def main(args: argparse.Namespace) -> None:
     encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
     if not args.weights:
         logging.getLogger("declip").warning("--weights is empty: a random encoder's numbers mean nothing")
-    for side in args.sides:
+    sides = args.sides or [encoder.image_size]
+    for side in sides:
         if side % encoder.patch_size:
             raise ConfigError(f"side {side} is no multiple of the {encoder.patch_size}-pixel patches of {args.encoder}")
     encoder.to(resolve_device(args.device)).eval()
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     for encoder.context in contexts:
         for method in methods:
             if method is not RegionMethod.CROPS:
-                for side in args.sides:
+                for side in sides:
                     judge(f"{encoder.context.value}, {method.value}", method, side)
     if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
         judge("class token, crops", RegionMethod.CROPS, encoder.image_size)
@@ -79,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--panoptic-root", default="", help="folder of its panoptic PNGs (default: beside it, called like it)")
     names = [method.value for method in RegionMethod]
     add("--methods", nargs="+", choices=names, default=names, help="default: all")
-    add("--sides", nargs="+", type=int, default=[560], help="longer sides of the image, pixels (default: 560)")
+    add("--sides", nargs="+", type=int, help="longer sides of the image, pixels (default: the encoder's native)")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
