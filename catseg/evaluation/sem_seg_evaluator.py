@@ -93,11 +93,10 @@ class SemSegEvaluator(DatasetEvaluator):
             )
 
     def _write_prediction(self, prediction: np.ndarray, sample: dict) -> None:
-        folder = self.output_folder / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
+        path = prediction_file(self.output_folder, sample)
+        path.parent.mkdir(parents=True, exist_ok=True)
         kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
-        name = sample.get("image_id", Path(sample["file_name"]).stem)
-        Image.fromarray(prediction.astype(kind)).save(folder / f"{name}.png")
+        Image.fromarray(prediction.astype(kind)).save(path)
 
     def evaluate(self) -> OrderedDict | None:
         """``{"sem_seg": {metric: percent}}`` over all processes; None on processes other than 0."""
@@ -133,3 +132,9 @@ def to_labels(sem_seg: torch.Tensor) -> np.ndarray:
 def background_class(metadata) -> int | None:
     """The class that many names stand for (VOC-21: the last); None for datasets whose predictions mean themselves."""
     return len(metadata.stuff_classes) - 1 if metadata.get("evaluator_type") == "sem_seg_background" else None
+
+
+def prediction_file(output_folder: Path, sample: dict) -> Path:
+    """Where the evaluator with this output folder saves its prediction for a sample."""
+    name = sample.get("image_id", Path(sample["file_name"]).stem)
+    return output_folder / "predictions" / f"{name}.png"

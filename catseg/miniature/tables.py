@@ -1,0 +1,182 @@
+"""The tables of the paper that the nano world can show, as options of the project's own command lines.
+
+Source: DeCLIP (CVPR 2025), Tables 1 and 4-8, and Table 11 of its supplement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+REGIONS = ("things mAcc", "stuff mAcc")
+DENSE = "dense mIoU"
+SEGMENTED = ("mIoU", "mIoU-seen", "mIoU-unseen")
+
+
+class RowKind(Enum):
+    """What is judged in a row."""
+
+    ORIGINAL = "original"  # nano-CLIP as it is, under a context type
+    DISTILLED = "distilled"  # nano-CLIP after distillation
+    SEGMENTER = "segmenter"  # CAT-Seg trained on an encoder
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        name: in the table.
+        kind: what is judged.
+        options: ``KEY VALUE`` pairs for the config of its kind; of ORIGINAL, the context type alone.
+    """
+
+    name: str
+    kind: RowKind
+    options: tuple[str, ...] = ()
+
+    @property
+    def trains(self) -> bool:
+        """Whether seeds make a difference."""
+        return self.kind is not RowKind.ORIGINAL
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper finds: one row is better than another in each of some metrics."""
+
+    better: str
+    worse: str
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        number: in the paper.
+        title: of the report.
+        metrics: columns, percent.
+        rows: see :class:`Row`.
+        claims: the pattern of the published table.
+    """
+
+    number: int
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+
+
+def _distilled(name: str, *options: str) -> Row:
+    return Row(name, RowKind.DISTILLED, options)
+
+
+def _original(name: str, context: str) -> Row:
+    return Row(name, RowKind.ORIGINAL, (context,))
+
+
+DECLIP = _distilled("DeCLIP")
+JUDGED = (*REGIONS, DENSE)
+UNDECOUPLED = ("MODEL.ENCODER.CONTEXT", "maskclip")  # one feature, as CLIPSelf distils it
+
+_FORMS = Table(
+    1,
+    "Decoupling: which feature learns from whom",
+    JUDGED,
+    (
+        _distilled("self-distillation", "MODEL.DISTILL.FORM", "self", *UNDECOUPLED),
+        _distilled("self-distillation and VFM, not decoupled", "MODEL.DISTILL.FORM", "joint", *UNDECOUPLED),
+        _distilled("decoupled"),
+    ),
+    (
+        Claim("decoupled", "self-distillation", JUDGED),
+        Claim("decoupled", "self-distillation and VFM, not decoupled", JUDGED),
+        Claim("self-distillation", "self-distillation and VFM, not decoupled", REGIONS),
+    ),
+)
+
+_SEGMENTERS = Table(
+    4,
+    "CAT-Seg on CLIP and on DeCLIP",
+    SEGMENTED,
+    (
+        Row(
+            "CAT-Seg, nano-CLIP",
+            RowKind.SEGMENTER,
+            ("MODEL.ENCODER.WEIGHTS", "nano-clip", "MODEL.ENCODER.CONTEXT", "catseg"),
+        ),
+        Row("CAT-Seg, nano-DeCLIP", RowKind.SEGMENTER),
+    ),
+    (Claim("CAT-Seg, nano-DeCLIP", "CAT-Seg, nano-CLIP", ("mIoU", "mIoU-unseen")),),
+)
+
+_ENCODERS = Table(
+    5,
+    "Dense features against class names, without a trained head",
+    (DENSE,),
+    (
+        _original("CLIP", "vanilla"),
+        _original("MaskCLIP", "maskclip"),
+        _original("ClearCLIP (q)", "q"),
+        _original("SCLIP (qk)", "qk"),
+        DECLIP,
+    ),
+    (
+        Claim("MaskCLIP", "CLIP", (DENSE,)),
+        Claim("ClearCLIP (q)", "MaskCLIP", (DENSE,)),
+        Claim("SCLIP (qk)", "MaskCLIP", (DENSE,)),
+        Claim("DeCLIP", "ClearCLIP (q)", (DENSE,)),
+        Claim("DeCLIP", "SCLIP (qk)", (DENSE,)),
+    ),
+)
+
+_TEACHERS = Table(
+    6,
+    "Teachers of the context",
+    JUDGED,
+    (
+        _distilled("none", "MODEL.DISTILL.FORM", "self"),
+        _distilled("nano-VFM, untrained", "MODEL.TEACHER.WEIGHTS", "random"),
+        _distilled("nano-VFM"),
+    ),
+    (Claim("nano-VFM", "nano-VFM, untrained", JUDGED), Claim("nano-VFM", "none", JUDGED)),
+)
+
+_CONTEXTS = Table(
+    7,
+    "Context types",
+    JUDGED,
+    (
+        *(_distilled(name, "MODEL.ENCODER.CONTEXT", name) for name in ("q", "k", "v")),
+        _distilled("qk"),
+    ),
+    tuple(Claim("qk", name, (DENSE,)) for name in ("q", "k", "v")),
+)
+
+_DEPTHS = Table(
+    8,
+    "Blocks that train, from the last",
+    JUDGED,
+    (*(_distilled(str(blocks), "MODEL.DISTILL.LAST_N_BLOCKS", str(blocks)) for blocks in (1, 3)), _distilled("all")),
+    (Claim("all", "1", JUDGED), Claim("3", "1", JUDGED)),
+)
+
+
+def _weights(*values: float) -> Table:
+    rows = tuple(_distilled(f"{value:g}", "MODEL.DISTILL.CONTEXT_WEIGHT", f"{value:g}") for value in values)
+    best = f"{values[len(values) // 2]:g}"
+    return Table(
+        11,
+        "Weight of the context loss, lambda of Eq. 10",
+        JUDGED,
+        rows,
+        tuple(Claim(best, row.name, (DENSE,)) for row in rows if row.name != best),
+    )
+
+
+TABLES: Mapping[int, Table] = {
+    table.number: table
+    for table in (_FORMS, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _weights(0.005, 0.03, 0.25))
+}
+"""By number in the paper."""

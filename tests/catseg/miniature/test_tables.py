@@ -1,0 +1,28 @@
+import pytest
+
+from catseg.config import get_catseg_cfg
+from catseg.miniature import TABLES, RowKind
+from declip.attention import ContextType
+from declip.distill import get_distillation_cfg
+
+ROWS = [row for table in TABLES.values() for row in table.rows]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_the_options_of_every_row_are_possible(row):
+    match row.kind:
+        case RowKind.ORIGINAL:
+            ContextType(*row.options)
+        case RowKind.DISTILLED:
+            get_distillation_cfg("distill_nano.yaml", row.options)
+        case RowKind.SEGMENTER:
+            get_catseg_cfg("declip_catseg_nano.yaml", row.options)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: str(table.number))
+def test_claims_are_about_rows_and_metrics_of_their_table(table):
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names)
+    for claim in table.claims:
+        assert {claim.better, claim.worse} <= set(names)
+        assert set(claim.metrics) <= set(table.metrics)

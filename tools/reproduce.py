@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""The paper's tables in miniature: trained and judged in the nano world, over several seeds.
+
+tools/reproduce.py --table 1 --scale nano
+tools/reproduce.py --table all --seeds 0 1 2 --output output/reproduce
+
+Prints each table with mean ± deviation and what it says about the published one, and writes Markdown and a plot. What
+has been trained already, by this or an interrupted run with the same --output, is not trained again.
+"""
+
+import argparse
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+import catseg.data  # noqa: F401 (registers the datasets)
+from catseg.miniature import TABLES, Report, RowKind, Runs, Table, compare_predictions
+from d2host import setup_logger
+from declip.engine import run_command
+
+
+def main(args: argparse.Namespace) -> None:
+    """Make the reports that are asked for."""
+    setup_logger(str(args.output), name="catseg")
+    runs = Runs(Path(__file__).resolve().parent, args.output / "runs", options=tuple(args.opts))
+    for number in TABLES if args.table == "all" else [int(args.table)]:
+        report = reproduce(TABLES[number], runs, args.seeds)
+        path = report.write(args.output)
+        draw_segmenters(TABLES[number], runs, args.seeds[0], path.with_name(f"{path.stem}_pictures.png"))
+        logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
+
+
+def reproduce(table: Table, runs: Runs, seeds: list[int]) -> Report:
+    """Run what a table needs."""
+    values = {}
+    for row in tqdm(table.rows, desc=f"table {table.number}", unit="row"):
+        values[row.name] = [runs.judge(row, seed) for seed in (seeds if row.trains else seeds[:1])]
+    return Report(table, values, shlex.join(["tools/reproduce.py", *sys.argv[1:]]))
+
+
+def draw_segmenters(table: Table, runs: Runs, seed: int, path: Path) -> None:
+    """Predictions of a table's segmenters side by side, if it has any."""
+    segmenters = [row for row in table.rows if row.kind is RowKind.SEGMENTER]
+    if segmenters:
+        predictions = {row.name: runs.segmenter_output(row, seed) for row in segmenters}
+        compare_predictions(runs.dataset, predictions).savefig(path, dpi=110)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    numbers = [str(number) for number in TABLES]
+    add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
+    add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)")
+    add("--output", type=Path, default=Path("output/reproduce"), help="default: %(default)s")
+    add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, as SOLVER.MAX_ITER 100")
+    parser.set_defaults(num_gpus=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_command(main, parse_arguments())
