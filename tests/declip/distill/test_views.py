@@ -66,3 +66,8 @@ def test_views_that_are_not_wanted_are_absent():
 def test_a_size_that_the_patch_does_not_divide_is_refused():
     with pytest.raises(ConfigError, match="STUDENT_SIZE 70 is no multiple of the encoder's patch of 16"):
         ViewSizes(student=70, student_patch=16, teacher_patch=14, crop=32)
+
+
+def test_a_crop_size_that_the_patch_does_not_divide_is_refused():
+    with pytest.raises(ConfigError, match="CROP_SIZE 40 is no multiple of the encoder's patch of 16"):
+        ViewSizes(student=64, student_patch=16, teacher_patch=14, crop=40)

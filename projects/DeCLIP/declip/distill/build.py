@@ -75,7 +75,7 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
         cfg.INPUT.STUDENT_SIZE,
         model.student.patch_size,
         foundation.patch_size if foundation else 0,
-        model.student.image_size,
+        cfg.INPUT.CROP_SIZE or model.student.image_size,
     )
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)

@@ -32,7 +32,7 @@ def _add_models(cfg: CfgNode) -> None:
     encoder.CONTEXT = "qk"  # q, k, v, qk, all, maskclip, vanilla, catseg
     encoder.ATTENTION_SCALE = "sqrt_d"  # sqrt_d, none
     teacher = cfg.MODEL.TEACHER = CfgNode()
-    teacher.NAME = "dinov2_vitb14"  # dinov2_vit{b,l}14, dino_vitb{8,16}, sam_vit{b,l}, or any timm vision transformer
+    teacher.NAME = "dinov2_vitb14"  # dinov2_vit{b,l}14, dino_vitb{8,16}, sam_vit{b,l}, nano-vfm, any timm ViT
     teacher.WEIGHTS = "pretrained"  # pretrained (downloaded), random, or a weight file
     teacher.PRECISION = "fp32"  # of the teacher's forward pass: fp32, bf16, fp16
     distill = cfg.MODEL.DISTILL = CfgNode()
@@ -51,6 +51,7 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.INPUT.STUDENT_SIZE = 560  # longer side of the student's view, a multiple of its patch size
     cfg.INPUT.MAX_SPLIT = 6  # most rows or columns of the crop grid
     cfg.INPUT.MAX_CROPS = 36  # most crops per image
+    cfg.INPUT.CROP_SIZE = 0  # side the CLIP teacher sees crops at, a multiple of its patch size; 0: its native side
 
 
 def _add_solver(cfg: CfgNode) -> None:

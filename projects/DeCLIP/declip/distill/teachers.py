@@ -11,9 +11,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from declip.checkpoint import read_state_dict
+from declip.checkpoint import describe_mismatch, read_state_dict
 from declip.engine.precision import Precision
 from declip.errors import CheckpointError, ConfigError
+from declip.nano.vfm import VFM_NAME, create_nano_vfm
+from declip.nano.weights import shipped_weights
 
 TEACHERS = {
     "dinov2_vitb14": "vit_base_patch14_reg4_dinov2.lvd142m",
@@ -30,8 +32,8 @@ class FoundationTeacher(nn.Module):
     """A frozen vision transformer of timm that gives one feature per patch.
 
     Args:
-        name: of :data:`TEACHERS`, or any timm vision transformer.
-        weights: ``pretrained`` (downloaded by timm), ``random``, or the path of a weight file.
+        name: of :data:`TEACHERS`, ``nano-vfm``, or any timm vision transformer.
+        weights: ``pretrained`` (downloaded by timm; ``nano-vfm`` is shipped), ``random``, or a weight file's path.
         precision: of its weights and its forward pass.
 
     Attributes:
@@ -81,11 +83,15 @@ class FoundationTeacher(nn.Module):
 
 
 def _create(name: str, weights: str) -> nn.Module:
+    if name == VFM_NAME:
+        return _create_nano(weights)
     model_name = TEACHERS.get(name, name)
     if not timm.is_model(model_name.split(".")[0]):
         close = difflib.get_close_matches(name, [*TEACHERS, *timm.list_models("*vit*")], n=4, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}? " if close else ""
-        raise ConfigError(f"teacher '{name}' is unknown: {hint}Known are {', '.join(TEACHERS)} and timm's ViTs")
+        raise ConfigError(
+            f"teacher '{name}' is unknown: {hint}Known are {', '.join(TEACHERS)}, {VFM_NAME} and timm's ViTs"
+        )
     options: dict = {} if model_name.startswith("samvit") else {"dynamic_img_size": True}
     from_file = weights not in (PRETRAINED, RANDOM)
     if from_file:  # timm translates the layouts that the teachers' authors published
@@ -102,3 +108,14 @@ def _create(name: str, weights: str) -> nn.Module:
             f"weights of teacher '{name}' could not be downloaded ({reason}): check the network, or download the "
             "file by hand and give its path"
         ) from error
+
+
+def _create_nano(weights: str) -> nn.Module:
+    model = create_nano_vfm()
+    if weights != RANDOM:
+        state = read_state_dict(shipped_weights(VFM_NAME) if weights == PRETRAINED else weights)
+        differences = describe_mismatch(model.state_dict(), state)
+        if differences:
+            raise CheckpointError(f"{weights} is not of teacher '{VFM_NAME}': {differences}")
+        model.load_state_dict(state)
+    return model

@@ -6,7 +6,7 @@ Shape legend
 
 The image is resized so that its longer side is S and padded at the right and bottom; the foundation model sees the
 same picture at its own patch size, so that both have the same grid; CLIP as teacher sees the cells of an m×n grid
-over the unpadded image, each resized to its native size.
+over the unpadded image, each resized to a square (its native size, unless told otherwise).
 
 Source: DeCLIP (CVPR 2025), Sec. 3.2 and supplement 9.2.
 """
@@ -29,10 +29,10 @@ class ViewSizes:
     Attributes:
         student: S. student_patch: its patch size.
         teacher_patch: patch size of the foundation model; 0: there is none.
-        crop: native side of the CLIP teacher; 0: there are no crops.
+        crop: side of the CLIP teacher's crops; 0: there are no crops.
 
     Raises:
-        ConfigError: S is no multiple of the patch.
+        ConfigError: S or the crops' side is no multiple of the student's patch.
     """
 
     student: int
@@ -45,6 +45,11 @@ class ViewSizes:
             raise ConfigError(
                 f"INPUT.STUDENT_SIZE {self.student} is no multiple of the encoder's patch of {self.student_patch} "
                 "pixels, so the grids of student and teacher cannot match: choose a multiple"
+            )
+        if self.crop % self.student_patch:
+            raise ConfigError(
+                f"INPUT.CROP_SIZE {self.crop} is no multiple of the encoder's patch of {self.student_patch} pixels: "
+                "choose a multiple, or 0 for its native side"
             )
 
     @property

@@ -52,6 +52,7 @@ SPLITS = {
     "nano_train": NanoSplit("train", seed=1, size=4000, classes=SEEN_CLASSES),
     "nano_val": NanoSplit("val", seed=2, size=200, classes=SEEN_CLASSES),
     "nano_val_unseen": NanoSplit("val_unseen", seed=3, size=200, classes=CLASSES),
+    "nano_test": NanoSplit("test", seed=4, size=300, classes=CLASSES),
 }
 
 
