@@ -2,7 +2,8 @@
 """The paper's tables in miniature: trained and judged in the nano world, over several seeds.
 
 tools/reproduce.py --table 1 --scale nano
-tools/reproduce.py --table all --seeds 0 1 2 --output output/reproduce
+tools/reproduce.py --table all --seeds 3 --output output/reproduce
+tools/reproduce.py --table 4 --seeds 1 SOLVER.MAX_ITER 70
 
 Prints each table with mean ± deviation and what it says about the published one, and writes Markdown and a plot. What
 has been trained already, by this or an interrupted run with the same --output, is not trained again.
@@ -12,6 +13,7 @@ import argparse
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,14 +28,15 @@ def main(args: argparse.Namespace) -> None:
     """Make the reports that are asked for."""
     setup_logger(str(args.output), name="catseg")
     runs = Runs(Path(__file__).resolve().parent, args.output / "runs", options=tuple(args.opts))
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     for number in TABLES if args.table == "all" else [int(args.table)]:
-        report = reproduce(TABLES[number], runs, args.seeds)
+        report = reproduce(TABLES[number], runs, seeds)
         path = report.write(args.output)
-        draw_segmenters(TABLES[number], runs, args.seeds[0], path.with_name(f"{path.stem}_pictures.png"))
+        draw_segmenters(TABLES[number], runs, seeds[0], path.with_name(f"{path.stem}_pictures.png"))
         logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
 
 
-def reproduce(table: Table, runs: Runs, seeds: list[int]) -> Report:
+def reproduce(table: Table, runs: Runs, seeds: Sequence[int]) -> Report:
     """Run what a table needs."""
     values = {}
     for row in tqdm(table.rows, desc=f"table {table.number}", unit="row"):
@@ -56,9 +59,10 @@ def parse_arguments() -> argparse.Namespace:
     numbers = [str(number) for number in TABLES]
     add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)")
+    add("--seeds", type=int, default=3, help="trainings per row, seeded from --first-seed on (default: %(default)s)")
+    add("--first-seed", type=int, default=0, help="default: %(default)s")
     add("--output", type=Path, default=Path("output/reproduce"), help="default: %(default)s")
-    add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, as SOLVER.MAX_ITER 100")
+    add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, after all options")
     parser.set_defaults(num_gpus=1)
     return parser.parse_args()
 

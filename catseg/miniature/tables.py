@@ -9,7 +9,7 @@ from enum import Enum
 
 REGIONS = ("things mAcc", "stuff mAcc")
 DENSE = "dense mIoU"
-SEGMENTED = ("mIoU", "mIoU-seen", "mIoU-unseen")
+SEGMENTED = ("mIoU", "mIoU_seen", "mIoU_unseen")
 
 
 class RowKind(Enum):
@@ -108,7 +108,7 @@ _SEGMENTERS = Table(
         ),
         Row("CAT-Seg, nano-DeCLIP", RowKind.SEGMENTER),
     ),
-    (Claim("CAT-Seg, nano-DeCLIP", "CAT-Seg, nano-CLIP", ("mIoU", "mIoU-unseen")),),
+    (Claim("CAT-Seg, nano-DeCLIP", "CAT-Seg, nano-CLIP", ("mIoU", "mIoU_unseen")),),
 )
 
 _ENCODERS = Table(

@@ -19,6 +19,7 @@ from declip.attention import AttentionScale, ContextType, decoupled_attention
 from declip.checkpoint import is_weight_file, load_encoder_weights, read_metadata
 from declip.errors import ConfigError
 from declip.models import create_clip, load_tokenizer
+from declip.nano.weights import shipped_weights
 from declip.towers import select_tower
 from declip.towers.base import Tokens
 
@@ -212,7 +213,8 @@ def build_encoder(
 
     Args:
         name: any open_clip name of a supported family (``EVA02-B-16``, ``ViT-L-14-336``, ...) or ``nano``.
-        weights: None or empty for random weights, an open_clip pretrained tag, or a path to a weight file.
+        weights: None or empty for random weights, an open_clip pretrained tag, a path to a weight file, or, for
+            ``nano``, one of the shipped ``nano-clip`` and ``nano-declip``.
         context: a :class:`ContextType` value; None: what the weight file says, else ``qk``.
         attention_scale: an :class:`AttentionScale` value; None: what the weight file says, else ``sqrt_d``.
 
@@ -220,6 +222,7 @@ def build_encoder(
         ConfigError: unknown name, tag, context or scale.
         CheckpointError: the weight file is missing, corrupt or made for another model.
     """
+    weights = str(shipped_weights(weights) or weights) if weights else None
     path = weights if weights and is_weight_file(weights) else None
     metadata = read_metadata(path) if path else {}
     model = create_clip(name, tag=weights if weights and not path else None)

@@ -30,7 +30,9 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     """
     if name == NANO_NAME:
         if tag:
-            raise ConfigError(f"'{tag}' is neither a weight file nor known for '{name}': give a path to a weight file")
+            raise ConfigError(
+                f"'{tag}' is neither a weight file nor known for '{name}': give nano-clip, nano-declip, or a path"
+            )
         return ClipModel(create_nano_clip(), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     if open_clip.get_model_config(name) is None:
         close = difflib.get_close_matches(name, [NANO_NAME, *open_clip.list_models()], n=4, cutoff=0.5)

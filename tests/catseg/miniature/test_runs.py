@@ -14,7 +14,7 @@ with open(folder.parent / "calls.txt", "a") as calls:
 {body}
 """
 SEGMENTER = """(folder / "inference").mkdir()
-values = {"mIoU": 1.0, "mIoU-seen": 2.0, "mIoU-unseen": 3.0}
+values = {"mIoU": 1.0, "mIoU_seen": 2.0, "mIoU_unseen": 3.0}
 (folder / "inference/results.json").write_text(json.dumps({"nano_test": values}))"""
 ROW = Row("CAT-Seg", RowKind.SEGMENTER, ("SOLVER.BASE_LR", "0.1"))
 
@@ -26,7 +26,7 @@ def runs(tmp_path, body):
 
 def test_a_finished_run_is_remembered_and_another_seed_or_option_is_another_run(tmp_path):
     judged = runs(tmp_path, SEGMENTER)
-    expected = {"mIoU": 1.0, "mIoU-seen": 2.0, "mIoU-unseen": 3.0}
+    expected = {"mIoU": 1.0, "mIoU_seen": 2.0, "mIoU_unseen": 3.0}
     assert judged.judge(ROW, 0) == judged.judge(ROW, 0) == expected
     calls = tmp_path / "runs/calls.txt"
     assert len(calls.read_text().splitlines()) == 1

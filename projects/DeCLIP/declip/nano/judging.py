@@ -14,11 +14,10 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from declip.encoder import DenseCLIP
-from declip.nano.photos import Window, cut_out, enlarged_window, square_window
+from declip.nano.photos import TEMPLATES, Window, cut_out, enlarged_window, square_window
 from declip.nano.vocabulary import CLASSES
 from declip.nano.world import Scene, render_scene
 
-PROMPT = "a photo of a {}"
 PURE = 0.9  # share of a close-up of stuff, or of a patch, that one segment must fill
 
 
@@ -31,11 +30,13 @@ def scenes_of(seed: int, count: int) -> list[Scene]:
 def close_up_accuracy(encoder: DenseCLIP, scenes: Iterable[Scene]) -> dict[str, float]:
     """Zero-shot top-1 accuracy over all classes on close-ups of single things and stuffs.
 
+    Class embeddings are means over the captions' templates, as CLIP's over its prompts.
+
     Returns:
         Percent: ``closeup_acc``, ``closeup_acc_things``, ``closeup_acc_stuff``.
     """
     device = encoder.pixel_mean.device
-    text = F.normalize(encoder.encode_text([PROMPT.format(name) for name in CLASSES]).float(), dim=1)
+    text = _class_embeddings(encoder)
     photos, labels, things = [], [], []
     for scene in scenes:
         for index, segment in enumerate(scene.segments):
@@ -50,6 +51,12 @@ def close_up_accuracy(encoder: DenseCLIP, scenes: Iterable[Scene]) -> dict[str, 
     is_thing = torch.tensor(things)
     groups = {"": right, "_things": right[is_thing], "_stuff": right[~is_thing]}
     return {f"closeup_acc{name}": 100 * group.mean().item() for name, group in groups.items()}
+
+
+def _class_embeddings(encoder: DenseCLIP) -> Tensor:
+    prompts = [[template.format(f"a {name}") for name in CLASSES] for template in TEMPLATES]
+    embeddings = [F.normalize(encoder.encode_text(texts).float(), dim=1) for texts in prompts]
+    return F.normalize(torch.stack(embeddings).mean(dim=0), dim=1)
 
 
 def typical_window(scene: Scene, index: int) -> Window | None:

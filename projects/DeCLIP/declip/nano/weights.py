@@ -1,10 +1,11 @@
 """The nano world's own weights, shipped with the package and loaded by name."""
 
-from collections.abc import Mapping
+from pathlib import Path
 
-from torch import Tensor
+FOLDER = Path(__file__).parent / "shipped"
+SHIPPED = ("nano-clip", "nano-declip", "nano-vfm")
 
 
-def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with floating-point ones in float16, as the shipped files hold them."""
-    return {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+def shipped_weights(name: str) -> Path | None:
+    """The file of one of :data:`SHIPPED`; None for any other name."""
+    return FOLDER / f"{name}.safetensors" if name in SHIPPED else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from d2host import CfgNode, comm
-from declip.checkpoint import save_encoder, save_tensors
+from declip.checkpoint import half_precision, save_encoder, save_tensors
 from declip.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
 from declip.engine.loading import endless_loader
 from declip.nano.judging import close_up_accuracy, mean_affinity_auroc, scenes_of
@@ -16,7 +16,6 @@ from declip.nano.pretraining.contrastive import ContrastivePretraining
 from declip.nano.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
 from declip.nano.pretraining.self_supervised import SelfSupervisedPretraining
 from declip.nano.vfm import VFM_NAME
-from declip.nano.weights import half_precision
 
 WEIGHTS_FILE = "weights.safetensors"
 
