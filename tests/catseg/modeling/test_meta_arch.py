@@ -51,7 +51,7 @@ def test_the_training_loss_is_the_dense_cross_entropy_of_the_logits():
 
 
 def test_every_trained_parameter_gets_a_gradient():
-    model = build().train()
+    model = build("MODEL.ENCODER.FINETUNE", "full").train()
     model(training_batch())["loss_sem_seg"].backward()
     unused = {name for name, p in model.named_parameters() if p.requires_grad and p.grad is None}
     last = "encoder.clip.visual.transformer.resblocks.5."
