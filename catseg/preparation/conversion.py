@@ -3,7 +3,6 @@
 A file is written under a temporary name and renamed, so one that exists is whole and is not made again.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from declip.atomic import replacing
 from declip.errors import DataError
 
 UNKNOWN = -1  # in a table: a value that no label file of the dataset should hold
@@ -64,13 +64,10 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
         DataError: the file cannot be written.
     """
     kind = np.uint16 if path.suffix == ".tif" else np.uint8
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(labels.astype(kind)).save(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            Image.fromarray(labels.astype(kind)).save(temporary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{path} could not be written ({error}): free disk space and run again") from error
 
 

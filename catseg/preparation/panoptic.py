@@ -4,7 +4,6 @@ A panoptic PNG stores segment ids as ``R + 256 G + 65536 B``.
 """
 
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from catseg.preparation.conversion import read_labels
+from declip.atomic import replacing
 from declip.errors import DataError
 
 MIN_AREA, MAX_AREA = 8**2, 1024**2  # pixels, as region classification is evaluated (DeCLIP, Fig. 6)
@@ -57,7 +57,6 @@ def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
     keep = partial(keep_regions, folder=root / SOURCE)
     with ProcessPoolExecutor(workers) as pool:
         kept = list(tqdm(pool.map(keep, annotations, chunksize=8), total=len(annotations), desc=TARGET, unit="image"))
-    temporary = target.with_name(f".{target.name}.part")
-    temporary.write_text(json.dumps({"images": images, "categories": categories, "annotations": kept}))
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        temporary.write_text(json.dumps({"images": images, "categories": categories, "annotations": kept}))
     return {TARGET: 1}

@@ -8,9 +8,9 @@ import json
 import logging
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import torch
@@ -18,9 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from declip.atomic import replacing
 from declip.errors import CheckpointError
 from declip.layouts import Translation, translate
 from declip.torchscript import is_torchscript, read_torchscript
+
+if TYPE_CHECKING:
+    from declip.encoder import DenseCLIP
 
 FORMAT = "declip-encoder-1"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -32,11 +36,13 @@ def is_weight_file(weights: str) -> bool:
     return path.suffix in SUFFIXES or path.is_file() or os.sep in weights
 
 
-def save_encoder(encoder, path: str | Path, state: dict[str, Tensor] | None = None, **metadata: object) -> Path:
+def save_encoder(
+    encoder: "DenseCLIP", path: str | Path, state: dict[str, Tensor] | None = None, **metadata: object
+) -> Path:
     """Write an encoder's weights as safetensors, atomically.
 
     Args:
-        encoder: a :class:`declip.encoder.DenseCLIP`.
+        encoder: whose weights.
         path: where to; an existing file is replaced only by a whole new one.
         state: tensors to write instead of the encoder's own, under the same names.
         metadata: further facts to keep with the weights (teacher, iterations, ...), JSON-serialisable.
@@ -63,16 +69,10 @@ def save_tensors(state: Mapping[str, Tensor], path: str | Path, facts: Mapping[s
     """
     path = Path(path)
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
-    handle, temporary = None, None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        os.close(handle)
-        save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in facts.items()})
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in facts.items()})
     except (OSError, SafetensorError) as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise CheckpointError(
             f"weights could not be written to {path} ({error}): free space or choose another path"
         ) from error
@@ -132,7 +132,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_encoder_weights(encoder, path: str | Path) -> Translation:
+def load_encoder_weights(encoder: "DenseCLIP", path: str | Path) -> Translation:
     """Load a weight file of any known layout (see :mod:`declip.layouts`) into an encoder, strictly.
 
     Returns:

@@ -14,6 +14,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from declip.atomic import replacing
 from declip.checkpoint import save_encoder
 from declip.encoder import DenseCLIP
 from declip.errors import CheckpointError, ConfigError
@@ -77,14 +78,14 @@ def export_open_clip(encoder: DenseCLIP, folder: str | Path) -> Path:
     facts = {"name": encoder.name, "context": encoder.context.value, "scale": encoder.attention_scale.value}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        save_encoder(encoder, temporary / "open_clip_model.safetensors")
-        config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
-        (temporary / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            export = Path(temporary) / folder.name
+            save_encoder(encoder, export / "open_clip_model.safetensors")
+            config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+            (export / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            (export / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            export.rename(folder)
     except OSError as error:
         raise CheckpointError(f"{folder} could not be written ({error}): free space or choose another path") from error
     return folder
@@ -118,22 +119,18 @@ def export_program(module: nn.Module, side: int, path: str | Path, dynamic_batch
     shapes = ({0: torch.export.Dim("batch", min=1, max=MOST_IMAGES)},) if dynamic_batch else None
     expected = module(probe)  # before tracing, so that what the module keeps for later calls is real
     program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".pt2":
-            torch.export.save(program, temporary)
-            output = torch.export.load(temporary).module()(probe)
-        else:
-            output = _write_onnx(program, example, probe, temporary)
-        difference = ((output - expected).abs().max() / expected.abs().max()).item()
-        if not difference <= TOLERANCE:
-            raise CheckpointError(f"the exported program differs from the model by {difference:.1e}: not written")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            if path.suffix == ".pt2":
+                torch.export.save(program, temporary)
+                output = torch.export.load(temporary).module()(probe)
+            else:
+                output = _write_onnx(program, example, probe, temporary)
+            difference = ((output - expected).abs().max() / expected.abs().max()).item()
+            if not difference <= TOLERANCE:
+                raise CheckpointError(f"the exported program differs from the model by {difference:.1e}: not written")
     except OSError as error:
         raise CheckpointError(f"{path} could not be written ({error}): free space or choose another path") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 

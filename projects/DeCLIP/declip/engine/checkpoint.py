@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from d2host import comm
+from declip.atomic import replacing
 from declip.checkpoint import describe_mismatch
 from declip.errors import CheckpointError
 
@@ -77,16 +78,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     Raises:
         CheckpointError: it cannot be written; what was there before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(f"{path} could not be written ({error}): free disk space") from error
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from d2host import HookBase
+from declip.atomic import replacing
 
 
 class CheckpointHook(HookBase):
@@ -37,6 +38,5 @@ def forget_metrics_from(path: str | Path, iteration: int) -> None:
                 kept.append(line)
         except json.JSONDecodeError:  # a line cut short by a kill
             continue
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

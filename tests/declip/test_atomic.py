@@ -1,0 +1,23 @@
+import pytest
+
+from declip.atomic import replacing
+
+
+def test_a_block_that_succeeds_replaces_the_file_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "file.json"
+    for content in ("first", "second"):
+        with replacing(path) as temporary:
+            assert temporary.suffix == ".json"
+            temporary.write_text(content)
+        assert path.read_text() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text("first")
+    with pytest.raises(ValueError, match="broken"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("broken")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
