@@ -1,6 +1,6 @@
 """Published results, to stand beside measured ones: mIoU in percent by dataset.
 
-Source: the model zoo of CAT-Seg (CVPR 2024), trained on COCO-Stuff.
+Sources: the model zoo of CAT-Seg (CVPR 2024), trained on COCO-Stuff; DeCLIP (CVPR 2025), Table 4.
 """
 
 PUBLISHED = {
@@ -20,6 +20,8 @@ PUBLISHED = {
         "voc_2012_test_sem_seg": 97.0,
         "voc_2012_test_background_sem_seg": 82.5,
     },
+    "DeCLIP-CAT-Seg ViT-B/16": {"ade20k_150_test_sem_seg": 36.3},
+    "DeCLIP-CAT-Seg ViT-L/14": {"ade20k_150_test_sem_seg": 40.7},
 }
 
 

@@ -48,7 +48,11 @@ class Report:
     def markdown(self) -> str:
         """The table, and a table of the paper's claims with what was found."""
         table = self.table
-        rows = [[row.name, *(self._cell(row.name, metric) for metric in table.metrics)] for row in table.rows]
+        rows = [
+            [row.name, *(self._cell(row.name, metric) for metric in table.metrics), *row.published]
+            for row in table.rows
+        ]
+        headers = ["percent", *table.metrics, *(f"published: {name}" for name in table.published)]
         claims = [
             [f"{claim.better} > {claim.worse}", *(self._finding(claim, metric) for metric in table.metrics)]
             for claim in table.claims
@@ -59,7 +63,7 @@ class Report:
                 "",
                 f"`{self.command}`",
                 "",
-                tabulate(rows, ["percent", *table.metrics], tablefmt="github"),
+                tabulate(rows, headers, tablefmt="github", floatfmt=".1f", missingval=""),
                 "",
                 "What the published table shows, and whether this one does (mean of the differences):",
                 "",

@@ -16,6 +16,7 @@ from catseg.evaluation.pictures import PictureWriter
 from catseg.evaluation.run import evaluate, without_classes
 from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
 from catseg.zero_shot.protocol import Protocol
+from catseg.zero_shot.published import published_rows
 from catseg.zero_shot.segmenter import ZeroShotSegmenter
 from catseg.zero_shot.vocabulary import zero_shot_vocabulary
 from d2host import DatasetCatalog, DatasetEvaluator, DatasetEvaluators, comm
@@ -121,13 +122,17 @@ def _images(name: str, short_side: int, max_images: int) -> Subset:
 
 
 def write_table(results: Mapping[str, Mapping[str, Mapping[str, float]]], folder: Path) -> None:
-    """Write ``results.json`` and ``results.md`` (mIoU, and the mean over datasets) and log the table."""
+    """Write ``results.json`` and ``results.md`` (mIoU, and the mean over datasets) and log the table.
+
+    Published results follow where a dataset has any.
+    """
     datasets = list(next(iter(results.values())))
     rows = []
     for context, by_dataset in results.items():
         values = [by_dataset[name]["mIoU"] for name in datasets]
         rows.append([context, *values, sum(values) / len(values)])
-    table = tabulate(rows, ["context", *datasets, "mean"], tablefmt="github", floatfmt=".2f")
+    rows += published_rows(datasets)
+    table = tabulate(rows, ["context", *datasets, "mean"], tablefmt="github", floatfmt=".2f", missingval="-")
     logging.getLogger(__name__).info("mIoU in percent:\n%s", table)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(table + "\n", encoding="utf-8")

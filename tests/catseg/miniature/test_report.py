@@ -7,8 +7,9 @@ TABLE = Table(
     1,
     "Forms",
     ("mIoU", "mAcc"),
-    (Row("ours", RowKind.DISTILLED), Row("theirs", RowKind.ORIGINAL, ("qk",))),
+    (Row("ours", RowKind.DISTILLED, published=(75.0,)), Row("theirs", RowKind.ORIGINAL, ("qk",))),
     (Claim("ours", "theirs", ("mIoU",)),),
+    ("COCO mAcc",),
 )
 
 
@@ -37,5 +38,6 @@ def test_the_report_has_the_command_the_numbers_and_the_findings(tmp_path):
     text = path.read_text()
     assert "`tools/reproduce.py --table 1`" in text
     assert "12.0 ± 2.0" in text and "13.0" in text
+    assert "published: COCO mAcc" in text and "75.0" in text
     assert "no (-1.0)" in text
     assert path.with_suffix(".png").stat().st_size > 1000

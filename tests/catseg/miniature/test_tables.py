@@ -34,3 +34,9 @@ def test_claims_are_about_rows_and_metrics_of_their_table(table):
     for claim in table.claims:
         assert {claim.better, claim.worse} <= set(names)
         assert set(claim.metrics) <= set(table.metrics)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: str(table.number))
+def test_published_values_fit_the_columns_they_stand_in(table):
+    assert {len(row.published) for row in table.rows} <= {0, len(table.published)}
+    assert all(0 < value < 100 for row in table.rows for value in row.published)
