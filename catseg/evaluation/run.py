@@ -4,12 +4,13 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 from torch import nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from catseg.data.datasets import vocabulary
@@ -55,7 +56,7 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
 
 def evaluate(
     model: nn.Module,
-    loader: Iterable[list[dict]],
+    loader: DataLoader,
     evaluator: DatasetEvaluator,
     precision: Precision = Precision.FP32,
     description: str = "evaluating",
@@ -68,10 +69,12 @@ def evaluate(
     was_training = model.training
     model.eval()
     evaluator.reset()
+    progress = dict(total=len(loader.sampler), desc=description, unit="image", disable=not comm.is_main_process())
     try:
-        with torch.no_grad(), precision.autocast(model.device):
-            for inputs in tqdm(loader, desc=description, unit="image", disable=not comm.is_main_process()):
+        with torch.no_grad(), precision.autocast(model.device), tqdm(**progress) as bar:
+            for inputs in loader:
                 evaluator.process(inputs, model(inputs))
+                bar.update(len(inputs))
     finally:
         model.train(was_training)
     return evaluator.evaluate()
