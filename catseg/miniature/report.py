@@ -49,7 +49,11 @@ class Report:
         """The table, and a table of the paper's claims with what was found."""
         table = self.table
         rows = [
-            [row.name, *(self._cell(row.name, metric) for metric in table.metrics), *row.published]
+            [
+                row.name,
+                *(self._cell(row.name, metric) for metric in table.metrics),
+                *(f"{value:.1f}" for value in row.published),
+            ]
             for row in table.rows
         ]
         headers = ["percent", *table.metrics, *(f"published: {name}" for name in table.published)]
@@ -63,7 +67,7 @@ class Report:
                 "",
                 f"`{self.command}`",
                 "",
-                tabulate(rows, headers, tablefmt="github", floatfmt=".1f", missingval=""),
+                tabulate(rows, headers, tablefmt="github", disable_numparse=True),
                 "",
                 "What the published table shows, and whether this one does (mean of the differences):",
                 "",

@@ -7,21 +7,21 @@ TABLE = Table(
     1,
     "Forms",
     ("mIoU", "mAcc"),
-    (Row("ours", RowKind.DISTILLED, published=(75.0,)), Row("theirs", RowKind.ORIGINAL, ("qk",))),
-    (Claim("ours", "theirs", ("mIoU",)),),
+    (Row("0.25", RowKind.DISTILLED, published=(75.0,)), Row("theirs", RowKind.ORIGINAL, ("qk",))),
+    (Claim("0.25", "theirs", ("mIoU",)),),
     ("COCO mAcc",),
 )
 
 
 def report(ours, theirs):
-    values = {"ours": [{"mIoU": x, "mAcc": 50.0} for x in ours], "theirs": [{"mIoU": x, "mAcc": 40.0} for x in theirs]}
+    values = {"0.25": [{"mIoU": x, "mAcc": 50.0} for x in ours], "theirs": [{"mIoU": x, "mAcc": 40.0} for x in theirs]}
     return Report(TABLE, values, "tools/reproduce.py --table 1")
 
 
 def test_means_and_sample_deviations_over_seeds():
     found = report([10.0, 12.0, 14.0], [1.0])
-    assert found.mean("ours", "mIoU") == pytest.approx(12)
-    assert found.deviation("ours", "mIoU") == pytest.approx(2)
+    assert found.mean("0.25", "mIoU") == pytest.approx(12)
+    assert found.deviation("0.25", "mIoU") == pytest.approx(2)
     assert found.deviation("theirs", "mIoU") == 0
 
 
@@ -39,5 +39,6 @@ def test_the_report_has_the_command_the_numbers_and_the_findings(tmp_path):
     assert "`tools/reproduce.py --table 1`" in text
     assert "12.0 ± 2.0" in text and "13.0" in text
     assert "published: COCO mAcc" in text and "75.0" in text
+    assert "| 0.25 " in text
     assert "no (-1.0)" in text
     assert path.with_suffix(".png").stat().st_size > 1000
