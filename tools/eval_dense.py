@@ -29,7 +29,7 @@ SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     for name in ("declip", "catseg"):
-        setup_logger(args.output, distributed_rank=comm.get_rank(), name=name)
+        setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     protocols = choose_protocols(args)
     encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
     if not args.weights:

@@ -26,7 +26,7 @@ from declip.regions.report import write_report
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
-    setup_logger(args.output, name="declip")
+    setup_logger(str(args.output), name="declip")
     regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
     encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
     if not args.weights:
