@@ -1,7 +1,7 @@
 """Published dense zero-shot results, to stand beside measured ones: mIoU in percent, ViT-B/16, no post-processing.
 
 Sources: SCLIP (ECCV 2024), which reports CLIP and MaskCLIP too; ClearCLIP as FreeCP (ICCV 2025) reports it; DeCLIP
-(CVPR 2025), Table 6, with DINOv2 as teacher.
+(CVPR 2025), Table 6, with DINOv2 as teacher. All as public summaries of these papers give them.
 """
 
 from collections.abc import Sequence
