@@ -1,6 +1,8 @@
 import pytest
+import torch
 
 from declip.atomic import replacing
+from declip.checkpoint import save_tensors
 
 
 def test_a_block_that_succeeds_replaces_the_file_and_makes_its_folder(tmp_path):
@@ -21,3 +23,9 @@ def test_a_block_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):
         raise ValueError("broken")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_have_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    path = save_tensors({"weight": torch.zeros(2)}, tmp_path / "weights.safetensors", {})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
