@@ -175,15 +175,18 @@ _DEPTHS = Table(
 )
 
 
-def _weights(*values: float) -> Table:
-    rows = tuple(_distilled(f"{value:g}", "MODEL.DISTILL.CONTEXT_WEIGHT", f"{value:g}") for value in values)
-    best = f"{values[len(values) // 2]:g}"
+def _weights(lower: float, own: float, higher: float) -> Table:
+    """``own`` is the weight of ``distill_nano.yaml``, so that its row is that of the other tables."""
     return Table(
         11,
         "Weight of the context loss, lambda of Eq. 10",
         JUDGED,
-        rows,
-        tuple(Claim(best, row.name, (DENSE,)) for row in rows if row.name != best),
+        (
+            _distilled(f"{lower:g}", "MODEL.DISTILL.CONTEXT_WEIGHT", f"{lower:g}"),
+            _distilled(f"{own:g}"),
+            _distilled(f"{higher:g}", "MODEL.DISTILL.CONTEXT_WEIGHT", f"{higher:g}"),
+        ),
+        tuple(Claim(f"{own:g}", f"{other:g}", (DENSE,)) for other in (lower, higher)),
     )
 
 

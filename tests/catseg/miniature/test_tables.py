@@ -40,3 +40,9 @@ def test_claims_are_about_rows_and_metrics_of_their_table(table):
 def test_published_values_fit_the_columns_they_stand_in(table):
     assert {len(row.published) for row in table.rows} <= {0, len(table.published)}
     assert all(0 < value < 100 for row in table.rows for value in row.published)
+
+
+def test_the_middle_weight_of_table_11_is_the_configs_own():
+    own = TABLES[11].rows[1]
+    assert not own.options
+    assert own.name == f"{get_distillation_cfg('distill_nano.yaml').MODEL.DISTILL.CONTEXT_WEIGHT:g}"

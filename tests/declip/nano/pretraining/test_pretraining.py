@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from declip.checkpoint import read_state_dict
 from declip.errors import ConfigError
@@ -11,7 +12,7 @@ from declip.nano.pretraining import (
     get_pretraining_cfg,
 )
 from declip.nano.pretraining.scenes import CaptionedPhotos, TwoViews
-from declip.nano.pretraining.self_supervised import balanced_assignment, from_other_view
+from declip.nano.pretraining.self_supervised import from_other_view, spectral_loss
 
 
 def test_samples_depend_on_seed_and_place_alone():
@@ -28,13 +29,6 @@ def test_contrastive_loss_is_least_for_matching_pairs():
     loss = model(batch)["loss_contrastive"]
     loss.backward()
     assert 0 < loss < 6 and model.encoder.clip.visual.conv1.weight.grad.abs().sum() > 0
-
-
-def test_assignments_use_all_prototypes_equally():
-    torch.manual_seed(0)
-    assigned = balanced_assignment(torch.rand(400, 8) + torch.arange(8) * 0.05, 0.05, rounds=30)
-    torch.testing.assert_close(assigned.sum(dim=1), torch.ones(400))
-    torch.testing.assert_close(assigned.sum(dim=0), torch.full((8,), 50.0), rtol=0.1, atol=0)
 
 
 def test_the_other_view_is_seen_where_it_overlaps():
@@ -54,19 +48,46 @@ def test_the_other_view_is_seen_where_it_overlaps():
     torch.testing.assert_close(seen[0][:, inside], maps[0][:, inside], rtol=1e-4, atol=1e-3)
 
 
-def test_the_vfms_teacher_follows_its_student():
+def test_the_spectral_loss_is_that_of_all_pairs():
     torch.manual_seed(0)
-    model = SelfSupervisedPretraining(num_prototypes=16, momentum=0.5)
-    batch = [TwoViews(0, 48)[0, index] for index in range(2)]
-    losses = model(batch)
+    features, others = (F.normalize(torch.randn(2, 5, 3, 4, dtype=torch.float64), dim=1) for _ in range(2))
+    overlap = torch.rand(2, 3, 4) < 0.5
+    attraction, repulsion = spectral_loss(features, others, overlap, repulsion=7.0)
+    tokens = features.permute(0, 2, 3, 1).reshape(-1, 5)
+    pairs = [float(one @ other) ** 2 for one in tokens for other in tokens]
+    assert repulsion.item() == pytest.approx(7 * sum(pairs) / len(pairs))
+    cosines = F.cosine_similarity(features, others, dim=1)[overlap]
+    assert attraction.item() == pytest.approx(2 - 2 * cosines.mean().item())
+
+
+def test_features_that_name_places_beat_features_that_do_not():
+    places = torch.eye(12).reshape(1, 12, 3, 4).expand(2, -1, -1, -1)
+    everywhere = torch.ones(2, 3, 4, dtype=torch.bool)
+    constant = torch.full((2, 12, 3, 4), 12**-0.5)
+    assert sum(spectral_loss(places, places, everywhere, 8.0)) < sum(spectral_loss(constant, constant, everywhere, 8.0))
+    assert sum(spectral_loss(places, places, everywhere, 8.0)) < sum(
+        spectral_loss(places, places.flip(2), everywhere, 8.0)
+    )
+
+
+def test_hidden_patches_are_not_seen():
+    def losses(hidden_share, batch):
+        torch.manual_seed(0)
+        return SelfSupervisedPretraining(hidden_share)(batch)["loss_repulsion"]
+
+    batch = [TwoViews(0, 32)[0, index] for index in range(2)]
+    dark = [{**sample, "views": sample["views"] // 2} for sample in batch]
+    torch.testing.assert_close(losses(0.9999, batch), losses(0.9999, dark))
+    assert not torch.allclose(losses(0.5, batch), losses(0.5, dark))
+
+
+def test_the_vfm_learns_from_both_terms():
+    torch.manual_seed(0)
+    model = SelfSupervisedPretraining()
+    losses = model([TwoViews(0, 48)[0, index] for index in range(2)])
+    assert set(losses) == {"loss_attraction", "loss_repulsion"}
     sum(losses.values()).backward()
-    assert set(losses) == {"loss_hidden", "loss_views"}
-    assert all(parameter.grad is None for parameter in model.teacher.parameters())
-    with torch.no_grad():
-        model.student.prototypes.zero_()
-    before = model.teacher.prototypes.clone()
-    model(batch)
-    torch.testing.assert_close(model.teacher.prototypes, before / 2)
+    assert model.backbone.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("kind", ["clip", "vfm"])
@@ -90,5 +111,7 @@ def test_impossible_values_are_refused():
         get_pretraining_cfg("", ["MODEL.PRETRAINING.KIND", "diffusion"])
     with pytest.raises(ConfigError, match=r"PHOTO_SIZE is 60: it must be a multiple of 8"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.PHOTO_SIZE", "60"])
-    with pytest.raises(ConfigError, match=r"MOMENTUM is 1\.0"):
-        get_pretraining_cfg("", ["MODEL.PRETRAINING.MOMENTUM", "1.0"])
+    with pytest.raises(ConfigError, match=r"HIDDEN_SHARE is 1\.0"):
+        get_pretraining_cfg("", ["MODEL.PRETRAINING.HIDDEN_SHARE", "1.0"])
+    with pytest.raises(ConfigError, match=r"REPULSION is 0\.0"):
+        get_pretraining_cfg("", ["MODEL.PRETRAINING.REPULSION", "0.0"])

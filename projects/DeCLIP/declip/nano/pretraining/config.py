@@ -36,9 +36,8 @@ def add_pretraining_config(cfg: CfgNode) -> None:
     options.PHOTOS_PER_SCENE = 4  # clip: the whole scene, and close-ups
     options.PHOTO_SIZE = 128  # clip: side of the photos, pixels
     options.WEIGHTS = ""  # clip: file to start from; empty: random weights
-    options.PROTOTYPES = 128  # vfm
-    options.MOMENTUM = 0.99  # vfm: of the teacher
-    options.HIDDEN_SHARE = 0.4  # vfm: share of the patches hidden from the student
+    options.HIDDEN_SHARE = 0.4  # vfm: share of the patches of a view that are hidden
+    options.REPULSION = 32.0  # vfm: weight of the features of unlike places being orthogonal
     options.VIEW_SIZE = 96  # vfm: side of a view, pixels
     solver = cfg.SOLVER
     solver.BASE_LR = 1e-3
@@ -75,13 +74,13 @@ def check_config(cfg: CfgNode) -> None:
         1,
         {
             "MODEL.PRETRAINING.PHOTOS_PER_SCENE": options.PHOTOS_PER_SCENE,
-            "MODEL.PRETRAINING.PROTOTYPES": options.PROTOTYPES,
             "TEST.MAX_IMAGES": cfg.TEST.MAX_IMAGES,
         },
     )
-    for key in ("MOMENTUM", "HIDDEN_SHARE"):
-        if not 0 <= options[key] < 1:
-            raise ConfigError(f"MODEL.PRETRAINING.{key} is {options[key]}: it must be in [0, 1)")
+    if not 0 <= options.HIDDEN_SHARE < 1:
+        raise ConfigError(f"MODEL.PRETRAINING.HIDDEN_SHARE is {options.HIDDEN_SHARE}: it must be in [0, 1)")
+    if options.REPULSION <= 0:
+        raise ConfigError(f"MODEL.PRETRAINING.REPULSION is {options.REPULSION}: it must be above 0")
     for key, size in {
         "MODEL.PRETRAINING.PHOTO_SIZE": options.PHOTO_SIZE,
         "MODEL.PRETRAINING.VIEW_SIZE": options.VIEW_SIZE,

@@ -1,18 +1,17 @@
-"""nano-VFM's training: a patch belongs to the same cluster wherever it is seen from, and even when it is hidden.
+"""nano-VFM's training: a place of a scene has the same feature in every view, and unlike places have orthogonal ones.
 
-A student learns from its own running average, patch by patch: the teacher sees two whole views of a scene and assigns
-each patch softly to prototypes; the student sees them with patches hidden, and must predict the assignments, those of
-the same view and, where the views overlap, those of the other.
+Two views of a scene are seen with patches hidden. Where they overlap, the features of one have to be those of the
+other, hidden or not; over all patches of a batch, features have to be as different as they can. What is left in common
+is what surroundings tell of a patch: the segment it belongs to.
 
 Shape legend
-    B     scenes                     s     side of a view, pixels      K  prototypes
+    B     scenes                     s     side of a view, pixels
     h, w  grid of a view             E     width of the backbone
 
-Source: iBOT (ICLR 2022), masked prediction from a running average; SwAV (NeurIPS 2020), Sec. 3.1, and DINOv2 (2023),
-Sec. 4, assignments balanced by Sinkhorn-Knopp; dense agreement of overlapping views as in VICRegL (NeurIPS 2022).
+Source: the spectral contrastive loss of HaoChen et al. (NeurIPS 2021), Sec. 3.2, between patches instead of images;
+hidden patches as in iBOT (ICLR 2022); dense agreement of overlapping views as in VICRegL (NeurIPS 2022).
 """
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -23,47 +22,25 @@ from declip.nano.attention_backend import quick_attention
 from declip.nano.vfm import create_nano_vfm
 
 
-class PatchClusters(nn.Module):
-    """A backbone, and scores of its patches for prototypes."""
-
-    def __init__(self, num_prototypes: int, hidden: int = 256, width: int = 64) -> None:
-        super().__init__()
-        self.backbone = create_nano_vfm()
-        self.projection = nn.Sequential(nn.Linear(self.backbone.embed_dim, hidden), nn.GELU(), nn.Linear(hidden, width))
-        self.prototypes = nn.Parameter(torch.randn(num_prototypes, width))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalised images B×3×s×s → cosines with the prototypes, B×K×h×w float32."""
-        patches = self.backbone.forward_features(images)[:, self.backbone.num_prefix_tokens :]
-        embedded = F.normalize(self.projection(patches).float(), dim=-1)
-        scores = embedded @ F.normalize(self.prototypes.float(), dim=-1).T
-        side = images.shape[-1] // self.backbone.patch_embed.patch_size[0]
-        return scores.transpose(1, 2).unflatten(2, (side, side))
-
-
 class SelfSupervisedPretraining(nn.Module):
-    """Batch in, losses out; every forward pass in training first moves the teacher towards the student.
+    """Batch in, losses out.
 
     Args:
-        num_prototypes: K.
-        momentum: share of the teacher that stays in a step.
-        hidden_share: of the student's patches.
-        temperature: of the student's predictions; the teacher's assignments are twice as sharp.
+        hidden_share: of the patches of a view.
+        repulsion: squared norm that the spectral loss gives features; 1 / repulsion is about the share of all patches
+            that may look alike.
     """
 
-    def __init__(
-        self, num_prototypes: int = 128, momentum: float = 0.99, hidden_share: float = 0.4, temperature: float = 0.1
-    ) -> None:
+    def __init__(self, hidden_share: float = 0.4, repulsion: float = 32.0) -> None:
         super().__init__()
-        self.student = PatchClusters(num_prototypes)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.momentum, self.hidden_share, self.temperature = momentum, hidden_share, temperature
-        statistics = self.student.backbone.pretrained_cfg
+        self.backbone = create_nano_vfm()
+        self.hidden_share, self.repulsion = hidden_share, repulsion
+        statistics = self.backbone.pretrained_cfg
         self.register_buffer("pixel_mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(statistics["std"]).view(3, 1, 1), persistent=False)
 
     def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
-        """``loss_hidden`` (same view, hidden patches) and ``loss_views`` (the other view, wherever it overlaps).
+        """``loss_attraction``, in [0, 4], and ``loss_repulsion``: the two terms of :func:`spectral_loss`.
 
         Args:
             batch: B samples of :class:`declip.nano.pretraining.scenes.TwoViews`.
@@ -71,40 +48,36 @@ class SelfSupervisedPretraining(nn.Module):
         device = self.pixel_mean.device
         views = torch.cat([sample["views"] for sample in batch]).to(device)
         windows = torch.cat([sample["windows"] for sample in batch]).to(device)
-        images = (views / 255 - self.pixel_mean) / self.pixel_std
+        images = self._normalize(views)
         with quick_attention(device):
-            assigned = self._assign(images)
-            hidden = self._hide(images)
-            predicted = F.log_softmax(self.student(images * ~upsample(hidden, images)) / self.temperature, dim=1)
-        same = -(assigned * predicted).sum(dim=1)
-        others, overlap = from_other_view(assigned, windows)
-        other = -(others * predicted).sum(dim=1)
-        return {"loss_hidden": same[hidden].mean(), "loss_views": other[overlap].mean()}
+            features = F.normalize(self._patches(images * ~upsample(self._hide(images), images)), dim=1)
+        others, overlap = from_other_view(features, windows)
+        attraction, repulsion = spectral_loss(features, others, overlap, self.repulsion)
+        return {"loss_attraction": attraction, "loss_repulsion": repulsion}
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """The teacher's features of images B×3×S×S in 0..255, B×E×h×w."""
-        backbone = self.teacher.backbone
-        images = (images.to(self.pixel_mean.device) / 255 - self.pixel_mean) / self.pixel_std
-        patches = backbone.forward_features(images)[:, backbone.num_prefix_tokens :]
-        return patches.transpose(1, 2).unflatten(2, (images.shape[-2] // 8, -1))
+        """Features of images B×3×S×S in 0..255, B×E×h×w."""
+        return self._patches(self._normalize(images.to(self.pixel_mean.device)))
 
-    @torch.no_grad()
-    def _assign(self, images: Tensor) -> Tensor:
-        """The teacher's balanced assignments, B×K×h×w."""
-        if self.training:
-            for kept, new in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-                kept.lerp_(new, 1 - self.momentum)
-        scores = self.teacher(images)
-        flat = balanced_assignment(scores.transpose(0, 1).flatten(1).T, self.temperature / 2)
-        return flat.T.unflatten(1, (len(images), *scores.shape[2:])).transpose(0, 1)
+    def _normalize(self, images: Tensor) -> Tensor:
+        return (images / 255 - self.pixel_mean) / self.pixel_std
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """Normalised images B×3×S×S → B×E×h×w float32."""
+        patches = self.backbone.forward_features(images)[:, self.backbone.num_prefix_tokens :].float()
+        return patches.transpose(1, 2).unflatten(2, (images.shape[-2] // self._patch_size, -1))
 
     def _hide(self, images: Tensor) -> Tensor:
-        """Which patches of each image the student does not see, B×h×w bool: a few rectangles."""
-        side = images.shape[-1] // self.student.backbone.patch_embed.patch_size[0]
+        """Which patches of each image are hidden, B×h×w bool: squares of two by two."""
+        side = images.shape[-1] // self._patch_size
         coarse = torch.rand(len(images), 1, (side + 1) // 2, (side + 1) // 2, device=images.device)
         field = F.interpolate(coarse, size=(side, side), mode="nearest")[:, 0]
         return field < self.hidden_share
+
+    @property
+    def _patch_size(self) -> int:
+        return self.backbone.patch_embed.patch_size[0]
 
 
 def upsample(mask: Tensor, images: Tensor) -> Tensor:
@@ -112,20 +85,25 @@ def upsample(mask: Tensor, images: Tensor) -> Tensor:
     return F.interpolate(mask[:, None].float(), size=images.shape[-2:], mode="nearest").bool()
 
 
-def balanced_assignment(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
-    """Soft assignments of N patches to K prototypes that use all prototypes equally, by Sinkhorn-Knopp.
+def spectral_loss(features: Tensor, others: Tensor, overlap: Tensor, repulsion: float) -> tuple[Tensor, Tensor]:
+    """Alike where the views overlap, orthogonal everywhere else, for unit features.
+
+    ``2 - 2 E[u . u+]`` over overlapping places and ``repulsion * E[(u . u')^2]`` over all pairs of patches of the
+    batch. The pairs need no N×N matrix: their mean square is that of the E×E second moment.
 
     Args:
-        scores: N×K cosines.
+        features: B×E×h×w, unit vectors.
+        others: B×E×h×w, the same places seen from the other view.
+        overlap: B×h×w bool, where there is another view.
+        repulsion: weight of the second term.
 
     Returns:
-        N×K; rows sum to 1, columns to about N/K.
+        The two terms, scalars.
     """
-    assignment = (scores / temperature - scores.max() / temperature).exp()
-    for _ in range(rounds):
-        assignment = assignment / assignment.sum(dim=0, keepdim=True).clamp_min(1e-12)
-        assignment = assignment / assignment.sum(dim=1, keepdim=True).clamp_min(1e-12)
-    return assignment
+    attraction = 2 - 2 * (features * others).sum(dim=1)[overlap].mean()
+    tokens = features.transpose(0, 1).flatten(1)
+    moment = tokens @ tokens.T / tokens.shape[1]
+    return attraction, repulsion * moment.square().sum()
 
 
 def from_other_view(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:

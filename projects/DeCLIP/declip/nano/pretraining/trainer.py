@@ -26,7 +26,7 @@ def build_pretraining(cfg: CfgNode) -> nn.Module:
     if options.KIND == CLIP:
         model: nn.Module = ContrastivePretraining(options.WEIGHTS)
     else:
-        model = SelfSupervisedPretraining(options.PROTOTYPES, options.MOMENTUM, options.HIDDEN_SHARE)
+        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION)
     return model.to(cfg.MODEL.DEVICE)
 
 
@@ -83,7 +83,7 @@ class PretrainingTrainer(ConfiguredTrainer):
             encoder = self.pretraining.encoder
             save_encoder(encoder, path, half_precision(encoder.clip.state_dict()), **facts)
         else:
-            state = self.pretraining.teacher.backbone.state_dict()
+            state = self.pretraining.backbone.state_dict()
             save_tensors(half_precision(state), path, {"model": VFM_NAME, **facts})
         return path
 
