@@ -2,7 +2,7 @@
 """The paper's tables in miniature: trained and judged in the nano world, over several seeds.
 
 tools/reproduce.py --table 1 --scale nano
-tools/reproduce.py --table all --seeds 3 --output output/reproduce
+tools/reproduce.py --table all --seeds 3 --jobs 2 --output output/reproduce
 tools/reproduce.py --table 4 --seeds 1 SOLVER.MAX_ITER 70
 
 Prints each table with mean ± deviation and what it says about the published one, and writes Markdown and a plot. What
@@ -11,36 +11,38 @@ has been trained already, by this or an interrupted run with the same --output, 
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import catseg.data  # noqa: F401 (registers the datasets)
 from catseg.miniature import TABLES, Report, RowKind, Runs, Table, compare_predictions
 from d2host import setup_logger
 from declip.engine import run_command
+from declip.nano.weights import shipped_version
 
 
 def main(args: argparse.Namespace) -> None:
     """Make the reports that are asked for."""
     setup_logger(str(args.output), name="catseg")
-    runs = Runs(Path(__file__).resolve().parent, args.output / "runs", options=tuple(args.opts))
+    folder = args.output / "runs" / shipped_version()  # other weights, other results
+    threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
+    runs = Runs(Path(__file__).resolve().parent, folder, options=tuple(args.opts), threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    for number in TABLES if args.table == "all" else [int(args.table)]:
-        report = reproduce(TABLES[number], runs, seeds)
+    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
+    runs.judge_all([row for table in tables for row in table.rows], seeds, args.jobs)
+    for table in tables:
+        report = collect(table, runs, seeds)
         path = report.write(args.output)
-        draw_segmenters(TABLES[number], runs, seeds[0], path.with_name(f"{path.stem}_pictures.png"))
+        draw_segmenters(table, runs, seeds[0], path.with_name(f"{path.stem}_pictures.png"))
         logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
 
 
-def reproduce(table: Table, runs: Runs, seeds: Sequence[int]) -> Report:
-    """Run what a table needs."""
-    values = {}
-    for row in tqdm(table.rows, desc=f"table {table.number}", unit="row"):
-        values[row.name] = [runs.judge(row, seed) for seed in (seeds if row.trains else seeds[:1])]
+def collect(table: Table, runs: Runs, seeds: Sequence[int]) -> Report:
+    """A table of what has been run."""
+    values = {row.name: [runs.judge(row, seed) for seed in row.seeds_of(seeds)] for row in table.rows}
     return Report(table, values, shlex.join(["tools/reproduce.py", *sys.argv[1:]]))
 
 
@@ -61,10 +63,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
     add("--seeds", type=int, default=3, help="trainings per row, seeded from --first-seed on (default: %(default)s)")
     add("--first-seed", type=int, default=0, help="default: %(default)s")
+    add("--jobs", type=int, default=1, help="trainings at a time, which share the CPU's cores (default: %(default)s)")
     add("--output", type=Path, default=Path("output/reproduce"), help="default: %(default)s")
     add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, after all options")
     parser.set_defaults(num_gpus=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.jobs < 1 or args.seeds < 1:
+        parser.error("--jobs and --seeds must be at least 1")
+    return args
 
 
 if __name__ == "__main__":

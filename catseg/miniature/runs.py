@@ -7,11 +7,15 @@ that was interrupted goes on where it stopped.
 import hashlib
 import json
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from catseg.miniature.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
 from declip.errors import DeclipError
@@ -28,12 +32,30 @@ class Runs:
         folder: of the runs.
         dataset: nano split to judge on; none that anything was tuned on.
         options: ``KEY VALUE`` pairs for every training, after those of the row.
+        threads: CPU threads of a run; None: as many as it likes.
     """
 
     tools: Path
     folder: Path
     dataset: str = "nano_test"
     options: tuple[str, ...] = ()
+    threads: int | None = None
+
+    def judge_all(self, rows: Iterable[Row], seeds: Sequence[int], jobs: int = 1) -> None:
+        """Run rows with their seeds, each once, ``jobs`` at a time; :meth:`judge` then only remembers.
+
+        Raises:
+            DeclipError: a command line failed; those under way are finished, others not begun.
+        """
+        needed = {(row.kind, row.options, seed): row for row in rows for seed in row.seeds_of(seeds)}
+        with ThreadPoolExecutor(jobs) as pool:
+            pending = [pool.submit(self.judge, row, seed) for (_, _, seed), row in needed.items()]
+            try:
+                for finished in tqdm(as_completed(pending), "trained and judged", len(pending), unit="run"):
+                    finished.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def judge(self, row: Row, seed: int) -> dict[str, float]:
         """Metrics of a row in percent.
@@ -86,8 +108,11 @@ class Runs:
             return
         folder.mkdir(parents=True, exist_ok=True)
         logging.getLogger(__name__).info("%s", " ".join(command))
+        environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
         with open(log, "w", encoding="utf-8") as output:
-            result = subprocess.run([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, check=False)
+            result = subprocess.run(
+                [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env=environment, check=False
+            )
         if result.returncode:
             lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no output"]
             raise DeclipError(f"{' '.join(command)} failed, see {log}: {lines[-1]}")

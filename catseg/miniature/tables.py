@@ -3,7 +3,7 @@
 Source: DeCLIP (CVPR 2025), Tables 1 and 4-8, and Table 11 of its supplement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -36,10 +36,9 @@ class Row:
     options: tuple[str, ...] = ()
     published: tuple[float, ...] = ()
 
-    @property
-    def trains(self) -> bool:
-        """Whether seeds make a difference."""
-        return self.kind is not RowKind.ORIGINAL
+    def seeds_of(self, seeds: Sequence[int]) -> Sequence[int]:
+        """The seeds that make a difference: one where nothing is trained."""
+        return seeds[:1] if self.kind is RowKind.ORIGINAL else seeds
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -48,3 +49,18 @@ def test_the_python_of_the_caller_runs_the_tools(tmp_path):
     body = SEGMENTER + "\n(folder.parent / 'python.txt').write_text(sys.executable)"
     runs(tmp_path, body).judge(ROW, 0)
     assert (tmp_path / "runs/python.txt").read_text() == sys.executable
+
+
+def test_runs_get_the_threads_that_are_meant_for_them(tmp_path):
+    body = SEGMENTER + "\nimport os\n(folder.parent / 'threads.txt').write_text(os.environ['OMP_NUM_THREADS'])"
+    replace(runs(tmp_path, body), threads=3).judge(ROW, 0)
+    assert (tmp_path / "runs/threads.txt").read_text() == "3"
+
+
+def test_rows_that_tables_share_run_once_also_side_by_side(tmp_path):
+    judged = runs(tmp_path, SEGMENTER)
+    same = Row("the same under another name", ROW.kind, ROW.options)
+    judged.judge_all([ROW, same, Row("other", RowKind.SEGMENTER)], seeds=range(2), jobs=2)
+    assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 4
+    with pytest.raises(DeclipError, match="no such thing"):
+        runs(tmp_path, "sys.exit('no such thing')").judge_all([ROW], seeds=[7, 8])

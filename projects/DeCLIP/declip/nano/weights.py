@@ -1,5 +1,6 @@
 """The nano world's own weights, shipped with the package and loaded by name."""
 
+import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "shipped"
@@ -9,3 +10,9 @@ SHIPPED = ("nano-clip", "nano-declip", "nano-vfm")
 def shipped_weights(name: str) -> Path | None:
     """The file of one of :data:`SHIPPED`; None for any other name."""
     return FOLDER / f"{name}.safetensors" if name in SHIPPED else None
+
+
+def shipped_version() -> str:
+    """Eight hexadecimal digits that stand for the contents of all shipped weights."""
+    contents = (FOLDER.joinpath(f"{name}.safetensors").read_bytes() for name in SHIPPED)
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
