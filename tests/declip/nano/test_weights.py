@@ -6,7 +6,7 @@ import torch
 import declip
 from declip.attention import ContextType
 from declip.distill.teachers import FoundationTeacher
-from declip.nano.judging import close_up_accuracy, mean_affinity_auroc, scenes_of
+from declip.nano.judging import close_up_accuracy, mean_affinity_auroc, patch_segments, scenes_of
 from declip.nano.vocabulary import CLASSES, STUFF
 from declip.nano.weights import FOLDER, SHIPPED, shipped_weights
 
@@ -44,7 +44,7 @@ def test_all_fit_into_eight_megabytes_and_have_a_card():
 @torch.no_grad()
 def test_nano_clip_names_close_ups(scenes):
     accuracy = close_up_accuracy(declip.build_encoder("nano", weights="nano-clip").eval(), scenes)
-    assert accuracy["closeup_acc"] > 70 and accuracy["closeup_acc_things"] > 55
+    assert accuracy["closeup_acc"] > 75 and accuracy["closeup_acc_things"] > 60
 
 
 @torch.no_grad()
@@ -53,7 +53,25 @@ def test_nano_vfm_tells_segments_apart_better_than_nano_clip(scenes):
     clip = declip.build_encoder("nano", weights="nano-clip", context="vanilla").eval()
     vfm = mean_affinity_auroc(lambda images: teacher(teacher.normalize(images)), scenes)
     own = mean_affinity_auroc(lambda images: clip.encode_dense(clip.normalize(images)).content, scenes)
-    assert vfm > 0.99 and vfm > own
+    assert vfm > 0.995 and vfm > own
+
+
+@torch.no_grad()
+def test_nano_vfm_keeps_things_off_their_background(scenes):
+    """Cosines are high within a segment and low across, so that what imitates them does not blend the two."""
+    teacher = FoundationTeacher("nano-vfm")
+    within, across = [], []
+    for scene in scenes:
+        image = torch.from_numpy(scene.image).permute(2, 0, 1)[None]
+        tokens = torch.nn.functional.normalize(teacher(teacher.normalize(image))[0].flatten(1).T, dim=1)
+        segments, pure = patch_segments(scene.segment_ids, 8)
+        kept = torch.from_numpy(pure.ravel())
+        labels, cosines = torch.from_numpy(segments.ravel())[kept], tokens[kept] @ tokens[kept].T
+        same = labels[:, None] == labels
+        within.append(cosines[same & ~torch.eye(len(same), dtype=torch.bool)])
+        across.append(cosines[~same])
+    assert torch.cat(within).mean() > 0.8
+    assert (torch.cat(across) > 0.8).float().mean() < 0.03
 
 
 @torch.no_grad()
@@ -61,4 +79,4 @@ def test_patches_of_things_are_named_by_nano_declip_as_nano_clip_cannot(scenes):
     original = declip.build_encoder("nano", weights="nano-clip", context="qk").eval()
     distilled = declip.build_encoder("nano", weights="nano-declip").eval()
     assert distilled.context is ContextType.QK
-    assert pixel_accuracy(original, scenes) < 0.1 < 0.2 < pixel_accuracy(distilled, scenes)
+    assert pixel_accuracy(original, scenes) < 0.1 < 0.4 < pixel_accuracy(distilled, scenes)
