@@ -3,9 +3,12 @@
 
 tools/nano/pretrain.py --config-file nano_clip.yaml
 tools/nano/pretrain.py --config-file nano_vfm.yaml --resume
+tools/nano/pretrain.py --config-file nano_vfm.yaml --eval-only MODEL.PRETRAINING.WEIGHTS nano-vfm
 
 The weights end up in OUTPUT_DIR/weights.safetensors.
 """
+
+import logging
 
 from d2host import default_argument_parser, print_csv_format
 from declip.engine import resolve_device, run_command, setup_run
@@ -25,9 +28,14 @@ def main(args) -> None:
     if not args.eval_only:
         trainer.run(args.resume)
         return
-    if trainer.checkpointer.last() is None:
-        raise CheckpointError(f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give its OUTPUT_DIR")
-    trainer.resume()
+    checkpoint, weights = trainer.checkpointer.last(), cfg.MODEL.PRETRAINING.WEIGHTS
+    if checkpoint is not None:
+        trainer.resume()
+    elif not weights:
+        raise CheckpointError(
+            f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give its OUTPUT_DIR or MODEL.PRETRAINING.WEIGHTS"
+        )
+    logging.getLogger("declip").info("Judging %s", checkpoint or weights)
     print_csv_format(trainer.evaluate())
 
 

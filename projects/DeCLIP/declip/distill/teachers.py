@@ -11,11 +11,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from declip.checkpoint import describe_mismatch, read_state_dict
+from declip.checkpoint import read_state_dict
 from declip.engine.precision import Precision
 from declip.errors import CheckpointError, ConfigError
 from declip.nano.vfm import VFM_NAME, create_nano_vfm
-from declip.nano.weights import shipped_weights
 
 TEACHERS = {
     "dinov2_vitb14": "vit_base_patch14_reg4_dinov2.lvd142m",
@@ -111,11 +110,4 @@ def _create(name: str, weights: str) -> nn.Module:
 
 
 def _create_nano(weights: str) -> nn.Module:
-    model = create_nano_vfm()
-    if weights != RANDOM:
-        state = read_state_dict(shipped_weights(VFM_NAME) if weights == PRETRAINED else weights)
-        differences = describe_mismatch(model.state_dict(), state)
-        if differences:
-            raise CheckpointError(f"{weights} is not of teacher '{VFM_NAME}': {differences}")
-        model.load_state_dict(state)
-    return model
+    return create_nano_vfm({PRETRAINED: VFM_NAME, RANDOM: ""}.get(weights, weights))

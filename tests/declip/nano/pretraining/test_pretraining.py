@@ -13,6 +13,7 @@ from declip.nano.pretraining import (
 )
 from declip.nano.pretraining.scenes import CaptionedPhotos, TwoViews
 from declip.nano.pretraining.self_supervised import from_other_view, spectral_loss
+from declip.nano.weights import shipped_weights
 
 
 def test_samples_depend_on_seed_and_place_alone():
@@ -115,3 +116,9 @@ def test_impossible_values_are_refused():
         get_pretraining_cfg("", ["MODEL.PRETRAINING.HIDDEN_SHARE", "1.0"])
     with pytest.raises(ConfigError, match=r"REPULSION is 0\.0"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.REPULSION", "0.0"])
+
+
+def test_the_vfm_starts_from_weights():
+    started = SelfSupervisedPretraining(weights="nano-vfm").backbone.state_dict()
+    shipped = read_state_dict(shipped_weights("nano-vfm"))
+    assert all(torch.equal(started[key], shipped[key].float()) for key in shipped)

@@ -35,7 +35,7 @@ def add_pretraining_config(cfg: CfgNode) -> None:
     options.KIND = CLIP  # clip (photos and captions), vfm (images alone)
     options.PHOTOS_PER_SCENE = 4  # clip: the whole scene, and close-ups
     options.PHOTO_SIZE = 128  # clip: side of the photos, pixels
-    options.WEIGHTS = ""  # clip: file to start from; empty: random weights
+    options.WEIGHTS = ""  # shipped name or file to start from, or to judge; empty: random weights
     options.HIDDEN_SHARE = 0.4  # vfm: share of the patches of a view that are hidden
     options.REPULSION = 32.0  # vfm: weight of the features of unlike places being orthogonal
     options.VIEW_SIZE = 96  # vfm: side of a view, pixels

@@ -29,11 +29,12 @@ class SelfSupervisedPretraining(nn.Module):
         hidden_share: of the patches of a view.
         repulsion: squared norm that the spectral loss gives features; 1 / repulsion is about the share of all patches
             that may look alike.
+        weights: to start from, see :func:`declip.nano.vfm.create_nano_vfm`.
     """
 
-    def __init__(self, hidden_share: float = 0.4, repulsion: float = 32.0) -> None:
+    def __init__(self, hidden_share: float = 0.4, repulsion: float = 32.0, weights: str = "") -> None:
         super().__init__()
-        self.backbone = create_nano_vfm()
+        self.backbone = create_nano_vfm(weights)
         self.hidden_share, self.repulsion = hidden_share, repulsion
         statistics = self.backbone.pretrained_cfg
         self.register_buffer("pixel_mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)

@@ -26,7 +26,7 @@ def build_pretraining(cfg: CfgNode) -> nn.Module:
     if options.KIND == CLIP:
         model: nn.Module = ContrastivePretraining(options.WEIGHTS)
     else:
-        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION)
+        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION, options.WEIGHTS)
     return model.to(cfg.MODEL.DEVICE)
 
 
