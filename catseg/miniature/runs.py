@@ -37,7 +37,7 @@ class Runs:
 
     tools: Path
     folder: Path
-    dataset: str = "nano_test"
+    dataset: str = "nano_final"
     options: tuple[str, ...] = ()
     threads: int | None = None
 

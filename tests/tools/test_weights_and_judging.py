@@ -123,3 +123,12 @@ def test_real_images_go_through_both_judges(tool, environment, monkeypatch, tmp_
     result = tool("eval_regions.py", *encoder, *options, "--output", tmp_path / "regions")
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(json.loads((tmp_path / "regions/results.json").read_text())) == 3
+
+
+def test_affinities_compares_teachers_and_encoders(tool):
+    result = tool("nano/affinities.py", "--scenes", 3, "--teachers", "pretrained", "random", "--encoders", "nano-clip")
+    assert result.returncode == 0, result.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.stdout.splitlines()[2:]]
+    auroc = {row[0]: float(row[1]) for row in rows}
+    assert list(auroc) == ["nano-vfm, pretrained", "nano-vfm, random", "nano-clip, vanilla"]
+    assert 0.5 < auroc["nano-vfm, random"] < auroc["nano-vfm, pretrained"] < 1

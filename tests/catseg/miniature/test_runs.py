@@ -16,7 +16,7 @@ with open(folder.parent / "calls.txt", "a") as calls:
 """
 SEGMENTER = """(folder / "inference").mkdir()
 values = {"mIoU": 1.0, "mIoU_seen": 2.0, "mIoU_unseen": 3.0}
-(folder / "inference/results.json").write_text(json.dumps({"nano_test": values}))"""
+(folder / "inference/results.json").write_text(json.dumps({"nano_final": values}))"""
 ROW = Row("CAT-Seg", RowKind.SEGMENTER, ("SOLVER.BASE_LR", "0.1"))
 
 

@@ -7,7 +7,7 @@ from declip import build_encoder
 from declip.nano.judging import (
     affinity_auroc,
     close_up_accuracy,
-    mean_affinity_auroc,
+    judge_affinities,
     patch_segments,
     scenes_of,
     typical_window,
@@ -22,14 +22,10 @@ def scenes():
 
 def test_auroc_is_that_of_the_rank_sum_test():
     rng = np.random.default_rng(0)
-    segments = rng.integers(0, 3, 20)
-    affinities = rng.standard_normal((20, 20)).round(1)  # with ties
-    first, second = np.triu_indices(20, k=1)
-    same = segments[first] == segments[second]
-    values = affinities[first, second]
-    expected = mannwhitneyu(values[same], values[~same]).statistic / (same.sum() * (~same).sum())
-    assert affinity_auroc(affinities, segments) == pytest.approx(expected)
-    assert np.isnan(affinity_auroc(affinities, np.zeros(20)))
+    same, affinities = rng.random(190) < 0.3, rng.standard_normal(190).round(1)  # with ties
+    expected = mannwhitneyu(affinities[same], affinities[~same]).statistic / (same.sum() * (~same).sum())
+    assert affinity_auroc(affinities, same) == pytest.approx(expected)
+    assert np.isnan(affinity_auroc(affinities, np.ones(190, bool)))
 
 
 def test_features_that_are_the_segments_themselves_are_perfect(scenes):
@@ -40,7 +36,12 @@ def test_features_that_are_the_segments_themselves_are_perfect(scenes):
         segments, _ = patch_segments(scene.segment_ids, 8)
         return torch.nn.functional.one_hot(torch.from_numpy(segments)).permute(2, 0, 1)[None].float()
 
-    assert mean_affinity_auroc(oracle, scenes) == 1.0
+    assert judge_affinities(oracle, scenes) == {"affinity_auroc": 1, "alike_within": 100, "alike_across": 0}
+
+
+def test_features_that_are_one_everywhere_tell_nothing(scenes):
+    found = judge_affinities(lambda image: torch.ones(1, 4, 16, 16), scenes)
+    assert found == {"affinity_auroc": 0.5, "alike_within": 100, "alike_across": 100}
 
 
 def test_patches_belong_to_the_segment_that_fills_them():

@@ -19,6 +19,7 @@ from declip.nano.vocabulary import CLASSES
 from declip.nano.world import Scene, render_scene
 
 PURE = 0.9  # share of a close-up of stuff, or of a patch, that one segment must fill
+ALIKE = 0.8  # cosine above which two patches count as alike
 
 
 def scenes_of(seed: int, count: int) -> list[Scene]:
@@ -79,34 +80,47 @@ def typical_window(scene: Scene, index: int) -> Window | None:
 
 
 @torch.no_grad()
-def mean_affinity_auroc(features: Callable[[Tensor], Tensor], scenes: Iterable[Scene], patch_size: int = 8) -> float:
-    """How well cosines between patches tell pairs of one segment from pairs of two, averaged over scenes.
+def judge_affinities(
+    features: Callable[[Tensor], Tensor], scenes: Iterable[Scene], patch_size: int = 8
+) -> dict[str, float]:
+    """How well cosines between patches tell pairs of one segment from pairs of two.
+
+    The AUROC is about order alone. What imitates the cosines themselves blends a thing into its surroundings where
+    they are high across, which the shares above :data:`ALIKE` tell.
 
     Args:
         features: images 1×3×S×S in 0..255 → 1×C×h×w.
         scenes: labelled; patches on borders between segments are left out.
 
     Returns:
-        Mean area under the ROC curve, in [0, 1]; 0.5 is chance.
+        ``affinity_auroc``, area under the ROC curve, in [0, 1], mean over scenes; 0.5 is chance. Percent of pairs with
+        cosines above :data:`ALIKE`: ``alike_within`` a segment, ``alike_across`` a thing and a stuff.
     """
-    values = []
+    aurocs, within, across = [], [], []
     for scene in scenes:
         image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float()
-        tokens = F.normalize(features(image)[0].flatten(1).T.float(), dim=1).cpu()
-        segments, pure = patch_segments(scene.segment_ids, patch_size)
-        keep = torch.from_numpy(pure.ravel())
-        values.append(affinity_auroc((tokens[keep] @ tokens[keep].T).numpy(), segments.ravel()[pure.ravel()]))
-    return float(np.nanmean(values))
+        segments, pure = (grid.ravel() for grid in patch_segments(scene.segment_ids, patch_size))
+        tokens = F.normalize(features(image)[0].flatten(1).T.float(), dim=1).cpu()[torch.from_numpy(pure)]
+        labels = segments[pure]
+        first, second = np.triu_indices(len(labels), k=1)
+        cosines, same = (tokens @ tokens.T).numpy()[first, second], labels[first] == labels[second]
+        is_thing = np.array([segment.is_thing for segment in scene.segments])[labels]
+        aurocs.append(affinity_auroc(cosines, same))
+        within.append(cosines[same] > ALIKE)
+        across.append(cosines[is_thing[first] != is_thing[second]] > ALIKE)
+    return {
+        "affinity_auroc": float(np.nanmean(aurocs)),
+        "alike_within": 100 * float(np.concatenate(within).mean()),
+        "alike_across": 100 * float(np.concatenate(across).mean()),
+    }
 
 
-def affinity_auroc(affinities: np.ndarray, segments: np.ndarray) -> float:
-    """AUROC of N×N affinities for pairs of the same segment (N labels) against all others; NaN with one segment."""
-    first, second = np.triu_indices(len(segments), k=1)
-    same = segments[first] == segments[second]
+def affinity_auroc(affinities: np.ndarray, same: np.ndarray) -> float:
+    """AUROC of the affinities of P pairs for those of the ``same`` segment, P bool; NaN unless there are both kinds."""
     positives, negatives = int(same.sum()), int((~same).sum())
     if not positives or not negatives:
         return float("nan")
-    ranks = rankdata(affinities[first, second])
+    ranks = rankdata(affinities)
     return float((ranks[same].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

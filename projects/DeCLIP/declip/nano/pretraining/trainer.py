@@ -10,7 +10,7 @@ from d2host import CfgNode, comm
 from declip.checkpoint import half_precision, save_encoder, save_tensors
 from declip.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
 from declip.engine.loading import endless_loader
-from declip.nano.judging import close_up_accuracy, mean_affinity_auroc, scenes_of
+from declip.nano.judging import close_up_accuracy, judge_affinities, scenes_of
 from declip.nano.pretraining.config import CLIP
 from declip.nano.pretraining.contrastive import ContrastivePretraining
 from declip.nano.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
@@ -88,7 +88,7 @@ class PretrainingTrainer(ConfiguredTrainer):
         return path
 
     def evaluate(self) -> dict:
-        """Close-up accuracy of a nano-CLIP, affinity AUROC of a nano-VFM; empty on processes other than 0."""
+        """Close-up accuracy of a nano-CLIP, affinities of a nano-VFM; empty on processes other than 0."""
         if not comm.is_main_process():
             return {}
         scenes = scenes_of(self.cfg.TEST.SCENE_SEED, self.cfg.TEST.MAX_IMAGES)
@@ -97,7 +97,7 @@ class PretrainingTrainer(ConfiguredTrainer):
             if isinstance(model, ContrastivePretraining):
                 results = close_up_accuracy(model.encoder, scenes)
             else:
-                results = {"affinity_auroc": mean_affinity_auroc(model.features, scenes)}
+                results = judge_affinities(model.features, scenes)
         finally:
             model.train()
         logging.getLogger(__name__).info("Judged on %d scenes: %s", len(scenes), results)
