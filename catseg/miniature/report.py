@@ -69,9 +69,9 @@ class Report:
                 "",
                 tabulate(rows, headers, tablefmt="github", disable_numparse=True),
                 "",
-                "What the published table shows, and whether this one does (mean of the differences):",
+                "What the paper finds, and whether this table does (mean of the differences):",
                 "",
-                tabulate(claims, ["published", *table.metrics], tablefmt="github"),
+                tabulate(claims, ["claim", *table.metrics], tablefmt="github"),
                 "",
             ]
         )

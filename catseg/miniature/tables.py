@@ -81,6 +81,8 @@ def _original(name: str, context: str, published: float) -> Row:
 
 JUDGED = (*REGIONS, DENSE)
 UNDECOUPLED = ("MODEL.ENCODER.CONTEXT", "maskclip")  # one feature, as CLIPSelf distils it
+# Not in the paper: the block of the decoupled row, so that nothing but who learns from whom is different.
+SAME_BLOCK_SELF, SAME_BLOCK_JOINT = "self-distillation, qk block", "self-distillation and VFM, not decoupled, qk block"
 
 _FORMS = Table(
     1,
@@ -93,11 +95,15 @@ _FORMS = Table(
             *("MODEL.DISTILL.FORM", "joint", *UNDECOUPLED),
             published=(65.6, 41.3, 32.4),
         ),
+        _distilled(SAME_BLOCK_SELF, "MODEL.DISTILL.FORM", "self"),
+        _distilled(SAME_BLOCK_JOINT, "MODEL.DISTILL.FORM", "joint"),
         _distilled("decoupled", published=(75.0, 51.8, 35.3)),
     ),
     (
         Claim("decoupled", "self-distillation", JUDGED),
         Claim("decoupled", "self-distillation and VFM, not decoupled", JUDGED),
+        Claim("decoupled", SAME_BLOCK_SELF, JUDGED),
+        Claim("decoupled", SAME_BLOCK_JOINT, JUDGED),
         Claim("self-distillation", "self-distillation and VFM, not decoupled", REGIONS),
         Claim("self-distillation and VFM, not decoupled", "self-distillation", (DENSE,)),
     ),
