@@ -68,6 +68,14 @@ def test_losses_carry_their_weights(foundation, batch):
     torch.testing.assert_close(weighted["loss_context"], 0.5 * plain["loss_context"])
 
 
+def test_images_of_different_shapes_count_alike(foundation, batch):
+    assert batch[0]["student"].shape != batch[1]["student"].shape
+    model = distillation(foundation)
+    together, alone = model([batch[0], batch[1], batch[0]]), [model([sample]) for sample in batch]
+    for name, loss in together.items():
+        torch.testing.assert_close(loss, (2 * alone[0][name] + alone[1][name]) / 3)
+
+
 def test_recomputing_blocks_changes_no_gradient(foundation, batch):
     gradients = []
     for recompute in (False, True):

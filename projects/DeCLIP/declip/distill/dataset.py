@@ -79,6 +79,14 @@ class UnreadableImages:
             )
 
 
-def stack_views(batch: Sequence[dict], key: str, device: torch.device) -> Tensor:
-    """One view of all samples as a float batch on a device."""
-    return torch.stack([sample[key] for sample in batch]).to(device, non_blocking=True).float()
+def by_grid(batch: Sequence[dict]) -> list[list[dict]]:
+    """Samples in groups whose views have the same sizes."""
+    groups: dict[torch.Size, list[dict]] = {}
+    for sample in batch:
+        groups.setdefault(sample["student"].shape, []).append(sample)
+    return list(groups.values())
+
+
+def stack_views(group: Sequence[dict], key: str, device: torch.device) -> Tensor:
+    """One view of all samples of a group as a float batch on a device."""
+    return torch.stack([sample[key] for sample in group]).to(device, non_blocking=True).float()

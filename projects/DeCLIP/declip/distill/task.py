@@ -1,8 +1,10 @@
 """One distillation step: a student, its two teachers, and the sum of their losses.
 
 Shape legend
-    B     images                K     crops of the whole batch
-    h, w  the student's grid    S, c  sides of the student's view and of the crops, pixels
+    B     images of one grid    K  crops of all of them
+    h, w  their grid            c  side of the crops, pixels
+
+Images of different shapes have different grids; those of a batch that share one go through the models together.
 
 Source: DeCLIP (CVPR 2025), Sec. 3.2, Eq. 10; Table 1 for the forms.
 """
@@ -14,7 +16,7 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from declip.distill.dataset import stack_views
+from declip.distill.dataset import by_grid, stack_views
 from declip.distill.losses import content_loss, context_loss
 from declip.distill.teachers import FoundationTeacher
 from declip.encoder import DenseCLIP, DenseFeatures
@@ -116,24 +118,31 @@ class Distillation(nn.Module):
         Returns:
             ``loss_content`` and, unless the form is ``self``, ``loss_context``.
         """
-        images = stack_views(batch, "student", self.device)
-        features = self.student.encode_dense(self.student.normalize(images))
-        losses = {"loss_content": self.weights.content * self._content(features, batch)}
-        if self.form is not DistillationForm.SELF:
-            losses["loss_context"] = self.weights.context * self._context(features, batch)
+        losses: dict[str, Tensor] = {}
+        for group in by_grid(batch):
+            for name, loss in self._losses_of(group).items():
+                losses[name] = losses.get(name, 0) + loss * (len(group) / len(batch))
         return losses
 
-    def _content(self, features: DenseFeatures, batch: Sequence[dict]) -> Tensor:
-        crops = torch.cat([sample["crops"] for sample in batch]).to(self.device, non_blocking=True).float()
-        boxes = [sample["boxes"] for sample in batch]
+    def _losses_of(self, group: Sequence[dict]) -> dict[str, Tensor]:
+        """Weighted losses of images that share a grid; each is a mean over images."""
+        images = stack_views(group, "student", self.device)
+        features = self.student.encode_dense(self.student.normalize(images))
+        losses = {"loss_content": self.weights.content * self._content(features, group)}
+        if self.form is not DistillationForm.SELF:
+            losses["loss_context"] = self.weights.context * self._context(features, group)
+        return losses
+
+    def _content(self, features: DenseFeatures, group: Sequence[dict]) -> Tensor:
+        crops = torch.cat([sample["crops"] for sample in group]).to(self.device, non_blocking=True).float()
+        boxes = [sample["boxes"] for sample in group]
         return content_loss(features.content, boxes, self.teachers.clip(crops), self.student.patch_size)
 
-    def _context(self, features: DenseFeatures, batch: Sequence[dict]) -> Tensor:
+    def _context(self, features: DenseFeatures, group: Sequence[dict]) -> Tensor:
         teacher = self.teachers.foundation
-        correlated = teacher(teacher.normalize(stack_views(batch, "teacher", self.device)))
-        valid = torch.stack([sample["valid"] for sample in batch]).flatten(1).to(self.device)
+        correlated = teacher(teacher.normalize(stack_views(group, "teacher", self.device)))
         own = features.context if self.form is DistillationForm.DECOUPLED else (_tokens(features.content),)
-        return context_loss(own, _tokens(correlated), valid, self.rows_at_once)
+        return context_loss(own, _tokens(correlated), rows_at_once=self.rows_at_once)
 
 
 def _tokens(features: Tensor) -> Tensor:

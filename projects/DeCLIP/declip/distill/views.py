@@ -1,12 +1,16 @@
 """What student and teachers see of an image, prepared on the loader's side.
 
 Shape legend
-    H, W  image           S  side of the student's view, pixels        K  crops
-    g     tokens per side of the student's view, S / patch size
+    H, W  image           S  longer side of the student's view, pixels        K  crops
+    h, w  tokens of the student's view, the longer S / patch size
 
-The image is resized so that its longer side is S and padded at the right and bottom; the foundation model sees the
-same picture at its own patch size, so that both have the same grid; CLIP as teacher sees the cells of an m×n grid
-over the unpadded image, each resized to a square (its native size, unless told otherwise).
+The image is resized so that its longer side is S and the shorter one the nearest whole number of patches; the
+foundation model sees the same picture at its own patch size, so that both have the same grid; CLIP as teacher sees the
+cells of an m×n grid over the image, each resized to a square (its native size, unless told otherwise).
+
+The authors' code pads every view to a square of S instead, which makes a quarter of the tokens of an ordinary photo
+(4:3) padding that is computed, attended to and, there, learned from. Here there is none; the price is an aspect ratio
+that is off by half a patch at most.
 
 Source: DeCLIP (CVPR 2025), Sec. 3.2 and supplement 9.2.
 """
@@ -27,7 +31,7 @@ class ViewSizes:
     """Sides and patches of the three views, pixels.
 
     Attributes:
-        student: S. student_patch: its patch size.
+        student: S. student_patch: patch size of the student.
         teacher_patch: patch size of the foundation model; 0: there is none.
         crop: side of the CLIP teacher's crops; 0: there are no crops.
 
@@ -52,15 +56,10 @@ class ViewSizes:
                 "choose a multiple, or 0 for its native side"
             )
 
-    @property
-    def grid(self) -> int:
-        """g."""
-        return self.student // self.student_patch
-
-    @property
-    def teacher(self) -> int:
-        """Side of the foundation model's view."""
-        return self.grid * self.teacher_patch
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of an image of that size: S along its longer side, at least one token along the shorter."""
+        scale = self.student / self.student_patch / max(height, width)
+        return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
 def draw_grid(rng: np.random.Generator, max_split: int, max_crops: int) -> tuple[int, int]:
@@ -97,24 +96,20 @@ class DistillationViews:
         """The views of a 3×H×W uint8 RGB image.
 
         Returns:
-            ``student`` 3×S×S and ``teacher`` 3×(g*teacher_patch)² uint8; ``valid`` g×g bool, False where a token is
-            all padding; ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that
+            ``student`` 3×(h*student_patch)×(w*student_patch) and ``teacher`` 3×(h*teacher_patch)×(w*teacher_patch)
+            uint8; ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that
             ``sizes`` leaves out are absent.
         """
         sizes, (height, width) = self.sizes, image.shape[-2:]
-        scale = sizes.student / max(height, width)
-        inner = (max(round(height * scale), 1), max(round(width * scale), 1))
-        views = {
-            "student": _fit(image, inner, sizes.student),
-            "valid": _valid_tokens(inner, sizes.student_patch, sizes.grid),
-        }
+        rows, columns = sizes.grid(height, width)
+        size = (rows * sizes.student_patch, columns * sizes.student_patch)
+        views = {"student": _resize(image, size)}
         if sizes.teacher_patch:
-            ratio = sizes.teacher_patch / sizes.student_patch
-            shrunk = (max(round(inner[0] * ratio), 1), max(round(inner[1] * ratio), 1))
-            views["teacher"] = _fit(image, shrunk, sizes.teacher)
+            views["teacher"] = _resize(image, (rows * sizes.teacher_patch, columns * sizes.teacher_patch))
         if sizes.crop:
-            views["boxes"] = grid_boxes(*inner, *draw_grid(rng, self.max_split, self.max_crops))
-            views["crops"] = self._crops(image, views["boxes"] / scale)
+            cells = draw_grid(rng, self.max_split, self.max_crops)
+            views["boxes"] = grid_boxes(*size, *cells)
+            views["crops"] = self._crops(image, grid_boxes(height, width, *cells))
         return views
 
     def _crops(self, image: Tensor, boxes: Tensor) -> Tensor:
@@ -128,19 +123,5 @@ class DistillationViews:
         return torch.stack(crops)
 
 
-def _fit(image: Tensor, inner: tuple[int, int], side: int) -> Tensor:
-    """Resize to ``inner`` and pad with zeros to a square."""
-    resized = _resize(image, inner)
-    return transforms.pad(resized, [0, 0, side - inner[1], side - inner[0]])
-
-
 def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     return transforms.resize(image, list(size), transforms.InterpolationMode.BICUBIC, antialias=True)
-
-
-def _valid_tokens(inner: tuple[int, int], patch: int, grid: int) -> Tensor:
-    """g×g bool: tokens that show at least half a patch of the image."""
-    rows, columns = (torch.arange(grid) * patch + patch / 2 <= length for length in inner)
-    valid = rows[:, None] & columns
-    valid[0, 0] = True
-    return valid
