@@ -20,7 +20,7 @@ from declip.class_embeddings import Templates, cached_names
 from declip.data_root import dataset_root
 from declip.engine import Precision, resolve_device, run_command
 from declip.errors import ConfigError
-from declip.regions import RegionAccuracy, RegionMethod, classify_regions, load_region_set
+from declip.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
 from declip.regions.report import write_report
 
 
@@ -40,13 +40,14 @@ def main(args: argparse.Namespace) -> None:
     text = cached_names(encoder, regions.class_names, Templates(args.prompts), args.cache)
     results: dict[tuple[str, int], RegionAccuracy] = {}
 
-    def judge(name: str, method: RegionMethod, side: int) -> None:
+    def judge(methods: list[RegionMethod], side: int) -> dict[tuple[ContextType, RegionMethod], RegionAccuracy]:
         with Precision(args.precision).autocast(text.device):
-            results[name, side] = classify_regions(
+            return compare_regions(
                 encoder,
                 regions,
                 side,
-                method=method,
+                contexts=contexts,
+                methods=methods,
                 max_images=args.max_images,
                 text=text,
                 images_at_once=args.images_at_once,
@@ -55,13 +56,13 @@ def main(args: argparse.Namespace) -> None:
             )
 
     methods = [RegionMethod(name) for name in args.methods]
-    for encoder.context in contexts:
-        for method in methods:
-            if method is not RegionMethod.CROPS:
-                for side in sides:
-                    judge(f"{encoder.context.value}, {method.value}", method, side)
+    dense = [method for method in methods if method is not RegionMethod.CROPS]
+    for side in sides if dense else ():
+        for (context, method), accuracy in judge(dense, side).items():
+            results[f"{context.value}, {method.value}", side] = accuracy
     if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
-        judge("class token, crops", RegionMethod.CROPS, encoder.image_size)
+        accuracies = judge([RegionMethod.CROPS], encoder.image_size)
+        results["class token, crops", encoder.image_size] = accuracies[contexts[0], RegionMethod.CROPS]
     table = write_report(results, regions.class_names, args.output)
     logging.getLogger("declip").info("Region classification in percent:\n%s", table)
 

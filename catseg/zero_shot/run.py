@@ -1,4 +1,4 @@
-"""Encoders judged on datasets: one pass per context type and dataset, one table at the end."""
+"""An encoder judged on datasets: one pass over each for all context types, one table at the end."""
 
 import json
 import logging
@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tabulate import tabulate
+from torch import nn
 from torch.utils.data import Subset
 
 from catseg.data.loader import TestDataset
@@ -66,7 +68,7 @@ def evaluate_zero_shot(
     Writes ``<context>/<dataset>/`` and ``results.{json,md}`` under ``folder``, and logs the table.
 
     Args:
-        encoder: on its device; its context type is switched and restored.
+        encoder: on its device.
         contexts: rows of the table.
         protocols: registered dataset → settings; columns of the table.
 
@@ -76,40 +78,79 @@ def evaluate_zero_shot(
     Raises:
         DataError: a dataset is unknown or incomplete.
     """
-    options, original = options or ZeroShotOptions(), encoder.context
-    results: dict[str, dict[str, dict[str, float]]] = {}
+    options = options or ZeroShotOptions()
+    results: dict[str, dict[str, dict[str, float]]] = {context.value: {} for context in contexts}
     encoder.eval()
-    try:
-        for context in contexts:
-            encoder.context = context
-            for name, protocol in protocols.items():
-                result = _evaluate_dataset(encoder, name, protocol, folder / context.value / name, options)
-                if result:
-                    results.setdefault(context.value, {})[name] = without_classes(result["sem_seg"])
-    finally:
-        encoder.context = original
-    if results:
-        write_table(results, folder)
+    for name, protocol in protocols.items():
+        for context, result in _evaluate_dataset(encoder, contexts, name, protocol, folder, options).items():
+            results[context.value][name] = without_classes(result["sem_seg"])
+    if not comm.is_main_process():
+        return {}
+    write_table(results, folder)
     return results
 
 
 def _evaluate_dataset(
-    encoder: DenseCLIP, name: str, protocol: Protocol, folder: Path, options: ZeroShotOptions
-) -> dict:
+    encoder: DenseCLIP,
+    contexts: Sequence[ContextType],
+    name: str,
+    protocol: Protocol,
+    folder: Path,
+    options: ZeroShotOptions,
+) -> dict[ContextType, dict]:
     vocabulary = zero_shot_vocabulary(name)
     embeddings = cached_names(encoder, vocabulary.names, options.templates, options.cache)
     segmenter = ZeroShotSegmenter(encoder, embeddings, vocabulary, protocol, options.windows_at_once)
-    evaluators: list[DatasetEvaluator] = [SemSegEvaluator.of(name, output_folder=folder)]
-    if options.pictures:
-        evaluators.append(PictureWriter(name, folder / "pictures", options.pictures))
+    evaluators = {}
+    for context in contexts:
+        output = folder / context.value / name
+        evaluators[context] = [SemSegEvaluator.of(name, output_folder=output)]
+        if options.pictures:
+            evaluators[context].append(PictureWriter(name, output / "pictures", options.pictures))
     loader = list_loader(
         _images(name, protocol.short_side, options.max_images),
         options.num_workers,
         batch_size=options.images_at_once,
         shuffle=False,
     )
-    description = f"{encoder.context.value} on {name}"
-    return evaluate(segmenter, loader, DatasetEvaluators(evaluators), options.precision, description) or {}
+    model, evaluator = _ByContext(segmenter, contexts), _EvaluatorByContext(evaluators)
+    description = f"{', '.join(context.value for context in contexts)} on {name}"
+    return evaluate(model, loader, evaluator, options.precision, description)
+
+
+class _ByContext(nn.Module):
+    """A segmenter under several context types, as one model."""
+
+    def __init__(self, segmenter: ZeroShotSegmenter, contexts: Sequence[ContextType]) -> None:
+        super().__init__()
+        self.segmenter, self.contexts = segmenter, contexts
+
+    @property
+    def device(self) -> torch.device:
+        return self.segmenter.device
+
+    def forward(self, batch: Sequence[dict]) -> dict[ContextType, list[dict]]:
+        return self.segmenter.by_context(batch, self.contexts)
+
+
+class _EvaluatorByContext(DatasetEvaluator):
+    """Hands the outputs under each context type to evaluators of its own."""
+
+    def __init__(self, evaluators: Mapping[ContextType, Sequence[DatasetEvaluator]]) -> None:
+        self.evaluators = {context: DatasetEvaluators(list(each)) for context, each in evaluators.items()}
+
+    def reset(self) -> None:
+        for evaluator in self.evaluators.values():
+            evaluator.reset()
+
+    def process(self, inputs: list[dict], outputs: Mapping[ContextType, list[dict]]) -> None:
+        for context, evaluator in self.evaluators.items():
+            evaluator.process(inputs, outputs[context])
+
+    def evaluate(self) -> dict[ContextType, dict]:
+        """Results by context type; none on processes other than 0."""
+        results = {context: evaluator.evaluate() for context, evaluator in self.evaluators.items()}
+        return {context: result for context, result in results.items() if result}
 
 
 def _images(name: str, short_side: int, max_images: int) -> Subset:

@@ -1,7 +1,7 @@
 """From images to labels by the cosine of patch features and class names.
 
 Shape legend
-    N  names        T  classes        C  width of the shared image-text space
+    N  names        T  classes        C  width of the shared image-text space        K  context types
     n  windows      g  patches along a window's side        H, W  labels
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from catseg.zero_shot.protocol import Protocol
 from catseg.zero_shot.vocabulary import Vocabulary
 from catseg.zero_shot.windows import WindowGrid
+from declip.attention import ContextType
 from declip.encoder import DenseCLIP
 
 CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
@@ -52,7 +53,7 @@ class ZeroShotSegmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, batch: Sequence[dict]) -> list[dict]:
-        """Labels of every image of a batch.
+        """Labels of every image of a batch under the encoder's context type.
 
         Args:
             batch: dicts with ``image`` 3×h×w in 0..255, and ``height`` and ``width`` of the labels wanted.
@@ -60,32 +61,38 @@ class ZeroShotSegmenter(nn.Module):
         Returns:
             Per image ``sem_seg``: H×W int64.
         """
+        return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
+
+    @torch.no_grad()
+    def by_context(self, batch: Sequence[dict], contexts: Sequence[ContextType]) -> dict[ContextType, list[dict]]:
+        """What :meth:`forward` gives under each of several context types, for little more than one of them costs."""
         protocol, patch_size = self.protocol, self.encoder.patch_size
         images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
         grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
         windows = [grid.cut(image) for grid, image in zip(grids, images, strict=True)]
-        logits = self._logits(windows)
-        results = []
-        for sample, grid, values in zip(batch, grids, logits, strict=True):
-            size = (sample["height"], sample["width"])
-            results.append({"sem_seg": self._decide(grid.lay_out(values), grid.way_back(size, self.device))})
+        results: dict[ContextType, list[dict]] = {context: [] for context in contexts}
+        for sample, grid, logits in zip(batch, grids, self._logits(windows, contexts), strict=True):
+            way_back = grid.way_back((sample["height"], sample["width"]), self.device)
+            for found, values in zip(results.values(), logits.unbind(dim=1), strict=True):
+                found.append({"sem_seg": self._decide(grid.lay_out(values), way_back)})
         return results
 
-    def _logits(self, windows: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Cosines of the patches of each image's windows with all names, n×N×g×g per image.
+    def _logits(self, windows: Sequence[Tensor], contexts: Sequence[ContextType]) -> Iterator[Tensor]:
+        """Cosines of the patches of each image's windows with all names, n×K×N×g×g per image.
 
         Windows of neighbouring images share batches where their shapes agree.
         """
         for _, group in groupby(windows, key=lambda each: each.shape[1:]):
             members = list(group)
             chunks = torch.cat(members).split(self.windows_at_once)
-            logits = torch.cat([self._cosines(chunk) for chunk in chunks])
+            logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
             yield from logits.split([len(each) for each in members])
 
-    def _cosines(self, windows: Tensor) -> Tensor:
-        content = F.normalize(self.encoder.encode_dense(windows).content.float(), dim=1)
+    def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
+        features = self.encoder.encode_contexts(windows, contexts).values()
+        content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
         with torch.autocast(content.device.type, enabled=False):
-            return torch.einsum("bchw,nc->bnhw", content, self.embeddings)
+            return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)
 
     def _decide(self, patches: Tensor, way_back: tuple[Tensor, Tensor]) -> Tensor:
         """The most probable class of every pixel, name by name in chunks so that memory does not grow with N.

@@ -113,6 +113,14 @@ def test_hidden_features_are_block_outputs_without_the_class_token(encoder):
             torch.testing.assert_close(hidden[index].flatten(2).transpose(1, 2), x[:, 1:])
 
 
+def test_context_types_are_computed_together_as_they_are_alone(encoder):
+    contexts = (ContextType.QK, ContextType.VANILLA, ContextType.CATSEG)
+    with torch.no_grad():
+        for context, features in encoder.encode_contexts(images(), contexts, (1,)).items():
+            alone = as_encoder(encoder.clip, context=context).encode_dense(images(), (1,))
+            torch.testing.assert_close(features, alone, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (40, 24), (8, 64)])
 def test_any_multiple_of_the_patch_gives_its_grid(encoder, size):
     features = encoder.encode_dense(images(*size), (0,))

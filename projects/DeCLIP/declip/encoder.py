@@ -77,8 +77,7 @@ class DenseCLIP(nn.Module):
         self.attention_scale = attention_scale
         self.recompute = False
         self.image_tower, self.text_tower = select_tower(clip, name)
-        if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
-            raise ConfigError(f"context 'catseg' needs a class token, which '{name}' lacks: choose maskclip or another")
+        self._check_context(context)
         self._tokenizer = tokenizer
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -108,42 +107,55 @@ class DenseCLIP(nn.Module):
         Raises:
             ConfigError: a side is no multiple of the patch size, or a block does not exist.
         """
+        return self.encode_contexts(images, (self.context,), hidden_blocks)[self.context]
+
+    def encode_contexts(
+        self, images: Tensor, contexts: Sequence[ContextType], hidden_blocks: Sequence[int] = ()
+    ) -> dict[ContextType, DenseFeatures]:
+        """What :meth:`encode_dense` gives under each of several context types.
+
+        They differ in the last block alone, so the blocks before it run once.
+
+        Raises:
+            ConfigError: as :meth:`encode_dense`, or the tower has no class token where a context type needs one.
+        """
         grid = self._grid(images)
         tower, last = self.image_tower, self.num_blocks - 1
-        self._check_blocks(hidden_blocks)
+        for context in contexts:
+            self._check_context(context)
+            self._check_blocks(hidden_blocks, context)
         hidden = {}
-
-        def keep(index: int, x: Tensor) -> None:
-            if index in hidden_blocks:
-                hidden[index] = self._as_map(x, grid)
-
         tokens = tower.embed(images)
         for index in range(last):
             tokens = self._run_block(index, tokens)
-            keep(index, tokens.x)
-        x, context = self._last_block(tokens)
-        keep(last, x)
-        return DenseFeatures(self._as_map(tower.project(x), grid), context, hidden)
+            if index in hidden_blocks:
+                hidden[index] = self._as_map(tokens.x, grid)
+        features = {}
+        for context in contexts:
+            x, projections = self._last_block(tokens, context)
+            own = {last: self._as_map(x, grid)} if last in hidden_blocks else {}
+            features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
+        return features
 
     def _run_block(self, index: int, tokens: Tokens) -> Tokens:
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(self.image_tower.run_block, index, tokens, use_reentrant=False)
         return self.image_tower.run_block(index, tokens)
 
-    def _last_block(self, tokens: Tokens) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output tokens B×L×D and context features of the last block under this encoder's context type."""
+    def _last_block(self, tokens: Tokens, context: ContextType) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output tokens B×L×D and context features of the last block under a context type."""
         tower = self.image_tower
-        if self.context is ContextType.VANILLA:
+        if context is ContextType.VANILLA:
             return tower.run_block(self.num_blocks - 1, tokens).x, ()
         projections = tower.last_projections(tokens.x)
         heads = (tower.split_heads(projection) for projection in projections)
-        attended = tower.merge_heads(decoupled_attention(*heads, self.context, self.attention_scale))
+        attended = tower.merge_heads(decoupled_attention(*heads, context, self.attention_scale))
         content = tower.last_output(attended)
-        if not self.context.decoupled:
-            residual = tokens.x[:, :1] if self.context is ContextType.CATSEG else tokens.x
+        if not context.decoupled:
+            residual = tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x
             content = tower.last_feed_forward(residual + content)
         patches = slice(tower.num_prefix_tokens, None)
-        return content, tuple(projections[which][:, patches] for which in self.context.projections)
+        return content, tuple(projections[which][:, patches] for which in context.projections)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
@@ -187,12 +199,18 @@ class DenseCLIP(nn.Module):
             )
         return height // self.patch_size, width // self.patch_size
 
-    def _check_blocks(self, hidden_blocks: Sequence[int]) -> None:
-        count = self.num_blocks - 1 if self.context.decoupled else self.num_blocks
+    def _check_context(self, context: ContextType) -> None:
+        if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
+            raise ConfigError(
+                f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
+            )
+
+    def _check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
+        count = self.num_blocks - 1 if context.decoupled else self.num_blocks
         for index in hidden_blocks:
             if not 0 <= index < count:
                 raise ConfigError(
-                    f"block {index} of '{self.name}' has no hidden features under context '{self.context.value}': "
+                    f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
                     f"choose blocks from 0 to {count - 1}"
                 )
 

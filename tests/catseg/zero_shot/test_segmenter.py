@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from catseg.zero_shot import Protocol, Vocabulary, WindowGrid, ZeroShotSegmenter
 from catseg.zero_shot import segmenter as segmenter_module
 from declip import build_encoder
+from declip.attention import ContextType
 
 VOCABULARY = Vocabulary.of(["red ring; scarlet ring", "grass", "background", "blue star, navy star"])
 
@@ -63,6 +64,26 @@ def test_images_of_a_batch_do_not_influence_one_another(encoder):
         alone = segmenter([each])[0]["sem_seg"]
         assert output["sem_seg"].shape == (each["height"], each["width"])
         assert (output["sem_seg"] == alone).double().mean() > 0.999
+
+
+def test_context_types_are_judged_together_as_they_are_alone(encoder):
+    segmenter, inputs = build(encoder, threshold=0.1), [sample(41, 70), sample(48, 33)]
+    contexts = (ContextType.VANILLA, ContextType.MASKCLIP, ContextType.QK)
+    together = segmenter.by_context(inputs, contexts)
+    assert tuple(together) == contexts
+    torch.testing.assert_close(together[ContextType.QK], segmenter(inputs))
+    for context in contexts:
+        alone = ZeroShotSegmenter(
+            build_as(encoder, context), segmenter.embeddings, VOCABULARY, segmenter.protocol, windows_at_once=3
+        )
+        for output, expected in zip(together[context], alone(inputs), strict=True):
+            assert (output["sem_seg"] == expected["sem_seg"]).double().mean() > 0.999
+
+
+def build_as(encoder, context):
+    other = build_encoder("nano", context=context.value).eval()
+    other.load_state_dict(encoder.state_dict())
+    return other
 
 
 def test_synonyms_belong_to_their_class():

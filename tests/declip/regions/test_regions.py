@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from declip import build_encoder
+from declip.attention import ContextType
 from declip.errors import DataError
-from declip.regions import RegionMethod, classify_regions, load_region_set
+from declip.regions import RegionMethod, classify_regions, compare_regions, load_region_set
 from declip.regions.classify import _accuracy
 from declip.regions.report import write_report
 
@@ -85,14 +86,15 @@ def test_accuracy_is_averaged_over_classes_that_occur():
 @pytest.mark.parametrize("method", list(RegionMethod))
 def test_a_region_is_given_the_class_whose_text_its_feature_matches(regions, method):
     encoder = build_encoder("nano").eval()
-    dense, grass = encoder.encode_dense, encoder.encode_text(["a photo of a grass"])[0].detach()
+    dense, grass = encoder.encode_contexts, encoder.encode_text(["a photo of a grass"])[0].detach()
 
-    def features_of_grass(images):
-        features = dense(images)
-        features.content[:] = grass[:, None, None]
-        return features
+    def features_of_grass(images, contexts):
+        by_context = dense(images, contexts)
+        for features in by_context.values():
+            features.content[:] = grass[:, None, None]
+        return by_context
 
-    encoder.encode_dense = features_of_grass
+    encoder.encode_contexts = features_of_grass
     encoder.encode_image = lambda images: grass.expand(len(images), -1)
     summary = classify_regions(encoder, regions, 64, method=method).summary()
     assert (summary["things_mAcc"], summary["stuff_mAcc"]) == (0.0, 100.0)
@@ -106,6 +108,17 @@ def test_images_at_once_and_small_sides_change_nothing(regions):
             classify_regions(encoder, regions, 16, method=method, images_at_once=count).summary() for count in (1, 2)
         ]
         assert results[0] == results[1]
+
+
+def test_kinds_of_features_are_judged_together_as_they_are_alone(regions):
+    torch.manual_seed(0)
+    encoder = build_encoder("nano").eval()
+    contexts, methods = (ContextType.Q, ContextType.MASKCLIP), (RegionMethod.BOXES, RegionMethod.MASKS)
+    together = compare_regions(encoder, regions, 64, contexts=contexts, methods=methods)
+    assert set(together) == {(context, method) for context in contexts for method in methods}
+    for (encoder.context, method), accuracy in together.items():
+        alone = classify_regions(encoder, regions, 64, method=method)
+        assert accuracy.summary() == alone.summary()
 
 
 def test_the_report_holds_every_class_and_side(regions, tmp_path):

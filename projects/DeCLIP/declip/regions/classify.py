@@ -1,11 +1,11 @@
 """Region classification, batched over images.
 
 Shape legend
-    K  regions of an image        C  width of the shared image-text space       T  classes        M  regions in all
+    K  regions of an image        C  width of the shared image-text space       T  classes        M  regions of a batch
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
+from declip.attention import ContextType
 from declip.class_embeddings import Templates, embed_names
 from declip.encoder import DenseCLIP
 from declip.engine.loading import list_loader
@@ -56,27 +57,40 @@ class RegionAccuracy:
         return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
 
 
-@torch.no_grad()
+Kind = tuple[ContextType, RegionMethod]  # of a region's feature
+
+
 def classify_regions(
+    encoder: DenseCLIP, regions: RegionSet, side: int, *, method: RegionMethod = RegionMethod.BOXES, **options
+) -> RegionAccuracy:
+    """Name every region of a set by one kind of feature; options as of :func:`compare_regions`."""
+    kinds = compare_regions(encoder, regions, side, contexts=(encoder.context,), methods=(method,), **options)
+    return kinds[encoder.context, method]
+
+
+@torch.no_grad()
+def compare_regions(
     encoder: DenseCLIP,
     regions: RegionSet,
     side: int,
     *,
-    method: RegionMethod = RegionMethod.BOXES,
+    contexts: Sequence[ContextType],
+    methods: Sequence[RegionMethod],
     max_images: int = 0,
     templates: Templates = Templates.PHOTO,
     text: Tensor | None = None,
     images_at_once: int = 8,
     num_workers: int = 0,
     progress: bool = False,
-) -> RegionAccuracy:
-    """Name every region of a set.
+) -> dict[Kind, RegionAccuracy]:
+    """Name every region of a set by several kinds of features, in one pass over the images.
 
     Args:
         encoder: in evaluation mode.
         regions: what to classify.
         side: longer side of the images as the encoder sees them, pixels; of crops, the side.
-        method: see :class:`RegionMethod`.
+        contexts: how the last block attends; crops do not depend on it.
+        methods: see :class:`RegionMethod`; crops, whose side is another, alone.
         max_images: only the first of the set; 0: all.
         templates: of the prompts.
         text: T×C class embeddings computed before; None: computed here.
@@ -84,28 +98,35 @@ def classify_regions(
         num_workers: processes that load.
         progress: show a bar.
 
+    Returns:
+        Accuracies by (context type, method).
+
     Raises:
         DataError: an image or a mask cannot be read.
     """
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
     images = regions.images[: max_images or None]
-    dataset = _RegionViews(images, torch.tensor(regions.is_thing), method, side, encoder.patch_size)
+    dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
-    bar = tqdm(loader, desc=f"{method.value} at {side} px", unit="batch", disable=not progress)
-    ranks = torch.cat([_ranks(encoder, batch, text, method) for batch in bar])
+    names = ", ".join(method.value for method in methods)
+    ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    for batch in tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress):
+        labels = torch.cat([sample["labels"] for sample in batch]).to(text.device)
+        for kind, features in _region_features(encoder, batch, contexts, methods).items():
+            ranks[kind].append(_ranks(features, labels, text))
     labels = torch.cat([image.labels for image in images])
-    return _accuracy(ranks, labels, regions.is_thing)
+    return {kind: _accuracy(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
 
 
 class _RegionViews(Dataset):
     """What the encoder sees of each image, and where its regions lie in that."""
 
     def __init__(
-        self, images: Sequence[RegionImage], is_thing: Tensor, method: RegionMethod, side: int, patch_size: int
+        self, images: Sequence[RegionImage], is_thing: Tensor, methods: Collection[RegionMethod], side: int, patch: int
     ) -> None:
         self.images, self.is_thing = images, is_thing
-        self.method, self.side, self.patch_size = method, side, patch_size
+        self.methods, self.side, self.patch_size = methods, side, patch
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,7 +134,7 @@ class _RegionViews(Dataset):
     def __getitem__(self, index: int) -> dict:
         regions = self.images[index]
         image = ImageRecord(regions.file_name).read()
-        if self.method is RegionMethod.CROPS:
+        if RegionMethod.CROPS in self.methods:
             enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
             return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
         scale = self.side / max(image.shape[-2:])
@@ -125,7 +146,7 @@ class _RegionViews(Dataset):
             "boxes": regions.boxes * scale,
             "labels": regions.labels,
         }
-        if self.method is RegionMethod.MASKS:
+        if RegionMethod.MASKS in self.methods:
             masks = transforms.resize(regions.masks(), inner, transforms.InterpolationMode.NEAREST)
             sample["masks"] = transforms.pad(masks, padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
@@ -141,38 +162,48 @@ def _centers(boxes: Tensor, size: Sequence[int]) -> Tensor:
     return masks
 
 
-def _ranks(encoder: DenseCLIP, batch: Sequence[dict], text: Tensor, method: RegionMethod) -> Tensor:
-    """How many classes match each region of a batch better than its own: M int64."""
-    device = text.device
-    if method is RegionMethod.CROPS:
+def _region_features(
+    encoder: DenseCLIP, batch: Sequence[dict], contexts: Sequence[ContextType], methods: Sequence[RegionMethod]
+) -> dict[Kind, Tensor]:
+    """Features M×C of all regions of a batch, by kind."""
+    device = encoder.pixel_mean.device
+    if RegionMethod.CROPS in methods:
         crops = torch.cat([sample["crops"] for sample in batch]).to(device)
         features = torch.cat([encoder.encode_image(encoder.normalize(part)).float() for part in crops.split(64)])
-    else:
-        content = _dense_features(encoder, [sample["image"].to(device) for sample in batch])
-        pooled = []
-        for sample, each in zip(batch, content, strict=True):
+        return {(context, RegionMethod.CROPS): features for context in contexts}
+    content = _dense_features(encoder, [sample["image"].to(device) for sample in batch], contexts)
+    pooled: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    for sample, by_context in zip(batch, content, strict=True):
+        for context, method in pooled:
             if method is RegionMethod.MASKS:
-                pooled.append(pool_masks(each, sample["masks"].to(device)))
+                regions = pool_masks(by_context[context], sample["masks"].to(device))
             else:
-                pooled.append(pool_boxes(each, sample["boxes"].to(device), encoder.patch_size))
-        features = torch.cat(pooled)
-    with torch.autocast(device.type, enabled=False):
-        scores = F.normalize(features.float(), dim=1) @ text.T
-    labels = torch.cat([sample["labels"] for sample in batch]).to(device)
-    own = scores.gather(1, labels[:, None])
-    return (scores > own).sum(dim=1).cpu()
+                regions = pool_boxes(by_context[context], sample["boxes"].to(device), encoder.patch_size)
+            pooled[context, method].append(regions)
+    return {kind: torch.cat(each) for kind, each in pooled.items()}
 
 
-def _dense_features(encoder: DenseCLIP, images: Sequence[Tensor]) -> Iterator[Tensor]:
-    """C×h×w float32 per image, in order; images of one shape go through the encoder together."""
+def _dense_features(
+    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType]
+) -> Iterator[dict[ContextType, Tensor]]:
+    """C×h×w float32 per image and context type, in order; images of one shape go through the encoder together."""
     by_shape: dict[torch.Size, list[int]] = {}
     for index, image in enumerate(images):
         by_shape.setdefault(image.shape, []).append(index)
-    found: dict[int, Tensor] = {}
+    found: dict[int, dict[ContextType, Tensor]] = {index: {} for index in range(len(images))}
     for members in by_shape.values():
         stacked = encoder.normalize(torch.stack([images[index] for index in members]))
-        found |= dict(zip(members, encoder.encode_dense(stacked).content.float(), strict=True))
-    return (found[index] for index in range(len(images)))
+        for context, features in encoder.encode_contexts(stacked, contexts).items():
+            for index, content in zip(members, features.content.float(), strict=True):
+                found[index][context] = content
+    return iter(found.values())
+
+
+def _ranks(features: Tensor, labels: Tensor, text: Tensor) -> Tensor:
+    """How many classes match each region better than its own: M int64, on the CPU."""
+    with torch.autocast(text.device.type, enabled=False):
+        scores = F.normalize(features.float(), dim=1) @ text.T
+    return (scores > scores.gather(1, labels[:, None])).sum(dim=1).cpu()
 
 
 def _accuracy(ranks: Tensor, labels: Tensor, is_thing: Iterable[bool]) -> RegionAccuracy:
