@@ -3,11 +3,13 @@
 
 EVA02-B-16 with random weights, 171 classes, images of 480x640 pixels under DeCLIP's protocol (shorter side 448, window
 336, stride 112: eight windows), labels at the images' size. The baseline encodes window after window, upsamples the
-logits of all classes to the window's pixels, averages them on a canvas, resizes that and takes the softmax.
+logits of all classes to the window's pixels, averages them on a canvas, resizes that and takes the softmax. Judged are
+one context type, and four side by side (vanilla, maskclip, q, qk), as in Table 5.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,12 @@ from torch import Tensor
 
 from catseg.zero_shot import Protocol, Vocabulary, ZeroShotSegmenter
 from declip import DenseCLIP, build_encoder
+from declip.attention import ContextType
 from declip.engine import Precision
 from measure import best_time, in_new_process, peak_memory, print_table
 
 CLASSES, THRESHOLD = 171, 0.2
+ONE, FOUR = (ContextType.QK,), (ContextType.VANILLA, ContextType.MASKCLIP, ContextType.Q, ContextType.QK)
 NAMES = ["background", *(f"class {index}" for index in range(1, CLASSES))]
 
 
@@ -44,7 +48,7 @@ def one_window_at_a_time(encoder: DenseCLIP, image: Tensor, text: Tensor, size: 
     return labels
 
 
-def measure(plain: bool, precision: Precision, side: int = 448) -> dict:
+def measure(contexts: Sequence[ContextType], plain: bool, precision: Precision, side: int = 448) -> dict:
     """Seconds per image, peak memory and a sample of the labels."""
     torch.manual_seed(0)
     encoder = build_encoder("EVA02-B-16").eval()
@@ -56,10 +60,15 @@ def measure(plain: bool, precision: Precision, side: int = 448) -> dict:
     batch = [{"image": image, "height": size[0], "width": size[1]} for image in images]
 
     def run() -> list[Tensor]:
+        labels = []
         if plain:
-            return [one_window_at_a_time(encoder, image, text, size, protocol) for image in images]
+            for encoder.context in contexts:
+                labels += [one_window_at_a_time(encoder, image, text, size, protocol) for image in images]
+            return labels
         with precision.autocast("cpu"):
-            return [output["sem_seg"] for output in segmenter(batch)]
+            for outputs in segmenter.by_context(batch, contexts).values():
+                labels += [output["sem_seg"] for output in outputs]
+        return labels
 
     seconds, labels = best_time(run, 2)
     return {
@@ -70,10 +79,13 @@ def measure(plain: bool, precision: Precision, side: int = 448) -> dict:
 
 
 CASES = {
-    "plain, fp32": lambda: measure(True, Precision.FP32),
-    "fp32": lambda: measure(False, Precision.FP32),
-    "bf16": lambda: measure(False, Precision.BF16),
-    "shorter side 1024, bf16": lambda: measure(False, Precision.BF16, side=1024),
+    "plain fp32": lambda: measure(ONE, True, Precision.FP32),
+    "fp32": lambda: measure(ONE, False, Precision.FP32),
+    "bf16": lambda: measure(ONE, False, Precision.BF16),
+    "four context types, plain fp32": lambda: measure(FOUR, True, Precision.FP32),
+    "four context types, fp32": lambda: measure(FOUR, False, Precision.FP32),
+    "four context types, bf16": lambda: measure(FOUR, False, Precision.BF16),
+    "four context types, shorter side 1024, bf16": lambda: measure(FOUR, False, Precision.BF16, side=1024),
 }
 
 
@@ -86,15 +98,14 @@ def main() -> None:
         print(json.dumps(CASES[arguments.case]()))
         return
     results = {case: in_new_process(__file__, "--case", case) for case in CASES}
-    plain = results["plain, fp32"]
     rows = []
     for case, result in results.items():
-        comparable = len(result["labels"][0]) == len(plain["labels"][0])
+        plain = results["four context types, plain fp32" if case.startswith("four") else "plain fp32"]
+        labels, expected = torch.tensor(result["labels"]), torch.tensor(plain["labels"])
+        comparable = labels.shape == expected.shape
         faster = f"{plain['seconds'] / result['seconds']:.1f}x" if comparable else ""
-        alike = (
-            (torch.tensor(result["labels"]) == torch.tensor(plain["labels"])).double().mean() if comparable else None
-        )
-        rows.append([case, result["seconds"], faster, result["peak"], f"{alike:.2%}" if comparable else ""])
+        alike = f"{(labels == expected).double().mean():.2%}" if comparable else ""
+        rows.append([case, result["seconds"], faster, result["peak"], alike])
     headers = ["case", "seconds per image", "faster", "peak GiB", "labels alike"]
     print_table(f"Dense zero-shot segmentation, {torch.get_num_threads()} threads", headers, rows)
 

@@ -65,7 +65,7 @@ class ZeroShotSegmenter(nn.Module):
 
     @torch.no_grad()
     def by_context(self, batch: Sequence[dict], contexts: Sequence[ContextType]) -> dict[ContextType, list[dict]]:
-        """What :meth:`forward` gives under each of several context types, for little more than one of them costs."""
+        """What :meth:`forward` gives under each of several context types, running the blocks before the last once."""
         protocol, patch_size = self.protocol, self.encoder.patch_size
         images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
         grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
