@@ -2,9 +2,10 @@
 """A distillation step and the context loss, against plain formulations, each case in a process of its own.
 
 The step: EVA02-B-16 at 560 px with 9 crops and DINOv2-B as teacher, batch 1, random weights, on a photo of 640×480
-pixels. The baseline is the same models in float32 on views padded to squares, as the authors' code has them, with whole
-N×N matrices: correlation volumes by autograd, and attention maps. A square image, which needs no padding, is the worst
-case for ours; it costs the baseline the same. The context loss alone: N = 4,096 tokens, forward and backward.
+pixels. The baseline is the same models in float32 with timm's own blocks, on views padded to squares as the authors'
+code has them, with whole N×N matrices: correlation volumes by autograd, and attention maps. A square image, which
+needs no padding, is the worst case for ours; it costs the baseline the same. The context loss alone: N = 4,096 tokens,
+forward and backward.
 """
 
 import argparse
@@ -29,9 +30,11 @@ from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.task import ClipTeacher, Distillation, DistillationForm, Teachers
 from declip.distill.teachers import FoundationTeacher
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.encoder import DenseFeatures
+from declip.encoder import DenseCLIP, DenseFeatures
 from declip.engine.precision import Precision
 from declip.image_sources import ImageRecord
+from declip.towers import EvaTower
+from declip.towers.base import Tokens
 from measure import best_time, in_new_process, peak_memory, print_table
 
 SIDE, TOKENS, CHANNELS, CROPS, IMAGES = 560, 4096, 768, 9, 20
@@ -47,8 +50,23 @@ def plain_context_loss(context: tuple[Tensor, ...], teacher: Tensor) -> Tensor:
     return (volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean()
 
 
+class PlainTower(EvaTower):
+    """EVA-02 by timm's own blocks."""
+
+    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
+        """Block ``index``, every token of it."""
+        cosines, sines = (table[self.num_prefix_tokens :] for table in tokens.rotary)
+        signs = sines.new_tensor([-1.0, 1.0]).repeat(sines.shape[1] // 2)
+        return tokens._replace(x=self.blocks[index](tokens.x, rope=torch.cat([sines * signs, cosines], dim=1)))
+
+
 class PlainDistillation(Distillation):
-    """The same step on square views, with whole correlation matrices."""
+    """The same step on square views, with timm's blocks and whole correlation matrices."""
+
+    def __init__(self, student: DenseCLIP, teachers: Teachers) -> None:
+        super().__init__(student, teachers)
+        for encoder in (student, teachers.clip.encoder):
+            encoder.image_tower = PlainTower(encoder.clip.visual)
 
     def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
         """Losses of padded views."""

@@ -164,10 +164,11 @@ class DenseCLIP(nn.Module):
             ConfigError: a side is no multiple of the patch size.
         """
         self._grid(images)
-        tokens = self.image_tower.embed(images)
-        for index in range(self.num_blocks):
-            tokens = self.image_tower.run_block(index, tokens)
-        return self.image_tower.pool(tokens.x)
+        tower, last = self.image_tower, self.num_blocks - 1
+        tokens = tower.embed(images)
+        for index in range(last):
+            tokens = tower.run_block(index, tokens)
+        return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts → N×L int64 token ids, on the encoder's device."""

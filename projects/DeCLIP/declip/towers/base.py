@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from declip.towers.rotary import Rotary
+
 
 class Tokens(NamedTuple):
     """A tower's tokens on their way through the blocks."""
 
     x: Tensor  # B×L×D
-    rotary: Tensor | None = None  # h*w×2d rotary table of the grid, for towers that rotate queries and keys
+    rotary: Rotary | None = None  # angles of the grid, for towers that turn queries and keys
 
 
 class ImageTower(ABC):
@@ -33,6 +35,7 @@ class ImageTower(ABC):
         width: D.
         num_heads: H.
         num_prefix_tokens: tokens before the patches.
+        pooled_tokens: how many of the first tokens the image embedding depends on once all blocks have run; None: all.
         freeze_keys: whether gradients stop at the key rows of a projection that queries, keys and values share.
     """
 
@@ -41,6 +44,7 @@ class ImageTower(ABC):
     width: int
     num_heads: int
     num_prefix_tokens: int
+    pooled_tokens: int | None = None
     freeze_keys: bool = False
 
     @property
@@ -53,8 +57,8 @@ class ImageTower(ABC):
         """Normalised images B×3×(h*patch)×(w*patch) → tokens with positions for that grid."""
 
     @abstractmethod
-    def run_block(self, index: int, tokens: Tokens) -> Tokens:
-        """Block ``index`` exactly as CLIP has it."""
+    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
+        """Block ``index`` exactly as CLIP has it; what comes out are the first ``count`` tokens, or all."""
 
     @abstractmethod
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,17 +1,19 @@
 """timm's EVA-02 as open_clip uses it: EVA02-B-16, EVA02-L-14-336.
 
 Rotary embeddings turn queries and keys in every block but the decoupled last one; keys have no bias; an inner norm
-precedes each attention's output projection.
+precedes each attention's output projection. Blocks are run step by step, since timm's own turn queries and keys in a
+dozen small operations each.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from open_clip.timm_model import TimmModel
-from timm.layers import build_rotary_pos_embed
 from torch import Tensor, nn
 
 from declip.towers.base import ImageTower, Tokens, resample_positions
+from declip.towers.rotary import Rotary
 
 
 class EvaTower(ImageTower):
@@ -20,6 +22,8 @@ class EvaTower(ImageTower):
     Args:
         visual: open_clip's wrapper around timm's ``Eva``.
     """
+
+    pooled_tokens = 1
 
     def __init__(self, visual: TimmModel) -> None:
         self.visual = visual
@@ -43,30 +47,19 @@ class EvaTower(ImageTower):
         x = trunk.patch_embed.norm(patches.flatten(2).transpose(1, 2))
         x = torch.cat([trunk.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
         positions = resample_positions(trunk.pos_embed[0], grid, self.num_prefix_tokens)
-        return Tokens(trunk.norm_pre(x + positions.to(x.dtype)), self._rotary_table(grid, x))
+        rotary = Rotary.of(trunk.rope, grid, self.num_prefix_tokens, x.device)
+        return Tokens(trunk.norm_pre(x + positions.to(x.dtype)), rotary)
 
-    def _rotary_table(self, grid: tuple[int, int], like: Tensor) -> Tensor:
-        """Sines and cosines h*w×2d for a grid, in the coordinates of the tower's reference grid."""
-        rope = self.trunk.rope
-        return torch.cat(
-            build_rotary_pos_embed(
-                grid,
-                dim=rope.dim,
-                max_res=rope.max_res,
-                temperature=rope.temperature,
-                linear_bands=rope.linear_bands,
-                in_pixels=rope.in_pixels,
-                ref_feat_shape=rope.ref_feat_shape,
-                grid_offset=rope.grid_offset,
-                grid_indexing=rope.grid_indexing,
-                device=like.device,
-            ),
-            dim=-1,
-        )
-
-    def run_block(self, index: int, tokens: Tokens) -> Tokens:
+    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """See :class:`ImageTower`."""
-        return Tokens(self.blocks[index](tokens.x, rope=tokens.rotary), tokens.rotary)
+        block, rotary = self.blocks[index], tokens.rotary
+        x = block.norm1(tokens.x)
+        queries = rotary.turn(self.split_heads(block.attn.q_proj(x[:, :count])))
+        keys = rotary.turn(self.split_heads(block.attn.k_proj(x)))
+        values = self.split_heads(block.attn.v_proj(x))
+        attended = self.merge_heads(F.scaled_dot_product_attention(queries, keys, values))
+        x = tokens.x[:, :count] + block.attn.proj(block.attn.norm(attended))
+        return Tokens(x + block.mlp(block.norm2(x)), rotary)
 
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`ImageTower`."""

@@ -18,6 +18,7 @@ class OpenCLIPTower(ImageTower):
     """
 
     num_prefix_tokens = 1
+    pooled_tokens = 1
 
     def __init__(self, visual: VisionTransformer) -> None:
         self.visual = visual
@@ -39,9 +40,10 @@ class OpenCLIPTower(ImageTower):
         positions = resample_positions(self.visual.positional_embedding, tuple(patches.shape[-2:]), 1)
         return Tokens(self.visual.ln_pre(x + positions.to(x.dtype)))
 
-    def run_block(self, index: int, tokens: Tokens) -> Tokens:
+    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """See :class:`ImageTower`."""
-        return Tokens(run_residual_block(self.blocks[index], tokens.x, causal=False, freeze_keys=self.freeze_keys))
+        block = self.blocks[index]
+        return Tokens(run_residual_block(block, tokens.x, causal=False, freeze_keys=self.freeze_keys, count=count))
 
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`ImageTower`."""

@@ -29,12 +29,14 @@ def feed_forward(block: ResidualAttentionBlock, x: Tensor) -> Tensor:
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def run_residual_block(block: ResidualAttentionBlock, x: Tensor, causal: bool, freeze_keys: bool) -> Tensor:
-    """The whole block, B×L×D → B×L×D, with fused attention."""
+def run_residual_block(
+    block: ResidualAttentionBlock, x: Tensor, causal: bool, freeze_keys: bool, count: int | None = None
+) -> Tensor:
+    """The whole block with fused attention, B×L×D → B×L×D, or the first ``count`` tokens of it."""
     heads = (block.attn.num_heads, -1)
     queries, keys, values = (
         tensor.unflatten(-1, heads).transpose(1, 2) for tensor in project_qkv(block, x, freeze_keys)
     )
-    attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
-    x = x + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
+    attended = F.scaled_dot_product_attention(queries[:, :, :count], keys, values, is_causal=causal)
+    x = x[:, :count] + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
     return feed_forward(block, x)

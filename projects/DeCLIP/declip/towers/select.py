@@ -2,7 +2,7 @@
 
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
-from timm.models.eva import Eva
+from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
 
@@ -38,7 +38,7 @@ def _select_image_tower(visual: nn.Module, name: str) -> ImageTower:
     trunk = getattr(visual, "trunk", None)
     if isinstance(visual, VisionTransformer) and _is_plain(visual):
         return OpenCLIPTower(visual)
-    if isinstance(visual, TimmModel) and isinstance(trunk, Eva) and trunk.blocks[0].attn.q_proj is not None:
+    if isinstance(visual, TimmModel) and isinstance(trunk, Eva) and _is_eva02(trunk):
         return EvaTower(visual)
     if isinstance(visual, TimmModel) and isinstance(trunk, TimmVisionTransformer) and trunk.attn_pool is not None:
         return SigLIPTower(visual)
@@ -50,3 +50,12 @@ def _is_plain(visual: VisionTransformer) -> bool:
     blocks = visual.transformer.resblocks
     plain_blocks = all(isinstance(block, ResidualAttentionBlock) for block in blocks)
     return plain_blocks and visual.attn_pool is None and visual.pool_type == "tok" and not visual.final_ln_after_pool
+
+
+def _is_eva02(trunk: Eva) -> bool:
+    """Whether blocks are those of EVA-02's CLIPs: three projections, channels turned in pairs, no layer scale."""
+    block = trunk.blocks[0]
+    if not isinstance(block, EvaBlock) or not isinstance(block.attn, EvaAttention):
+        return False
+    attention = block.attn
+    return attention.q_proj is not None and block.gamma_1 is None and not (attention.rotate_half or attention.gate)

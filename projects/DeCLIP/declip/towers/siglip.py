@@ -44,12 +44,12 @@ class SigLIPTower(ImageTower):
         positions = resample_positions(self.trunk.pos_embed[0], tuple(patches.shape[-2:]), 0)
         return Tokens(self.trunk.norm_pre(x + positions.to(x.dtype)))
 
-    def run_block(self, index: int, tokens: Tokens) -> Tokens:
+    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """See :class:`ImageTower`."""
         block, x = self.blocks[index], tokens.x
         queries, keys, values = (self.split_heads(tensor) for tensor in self._projections(block, x))
-        attended = self.merge_heads(F.scaled_dot_product_attention(queries, keys, values))
-        x = x + block.ls1(block.attn.proj(attended))
+        attended = self.merge_heads(F.scaled_dot_product_attention(queries[:, :, :count], keys, values))
+        x = x[:, :count] + block.ls1(block.attn.proj(attended))
         return Tokens(x + block.ls2(block.mlp(block.norm2(x))))
 
     def _projections(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
