@@ -58,4 +58,7 @@ def _is_eva02(trunk: Eva) -> bool:
     if not isinstance(block, EvaBlock) or not isinstance(block.attn, EvaAttention):
         return False
     attention = block.attn
-    return attention.q_proj is not None and block.gamma_1 is None and not (attention.rotate_half or attention.gate)
+    extras = [getattr(attention, name, None) for name in ("gate", "q_norm", "k_norm")]  # newer than the oldest timm
+    plain = all(extra is None or isinstance(extra, nn.Identity) for extra in extras)
+    in_pairs = not getattr(attention, "rotate_half", False)
+    return attention.q_proj is not None and block.gamma_1 is None and plain and in_pairs
