@@ -121,6 +121,12 @@ def test_kinds_of_features_are_judged_together_as_they_are_alone(regions):
         assert accuracy.summary() == alone.summary()
 
 
+def test_crops_are_not_judged_together_with_dense_features(regions):
+    encoder = build_encoder("nano").eval()
+    with pytest.raises(ValueError, match="in a call of their own"):
+        compare_regions(encoder, regions, 64, contexts=(ContextType.QK,), methods=list(RegionMethod))
+
+
 def test_the_report_holds_every_class_and_side(regions, tmp_path):
     encoder = build_encoder("nano").eval()
     results = {("qk, boxes", side): classify_regions(encoder, regions, side) for side in (32, 64)}

@@ -103,7 +103,10 @@ def compare_regions(
 
     Raises:
         DataError: an image or a mask cannot be read.
+        ValueError: crops are asked for together with another method.
     """
+    if RegionMethod.CROPS in methods and len(methods) > 1:
+        raise ValueError("crops are seen at a side of their own: compare them in a call of their own")
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
     images = regions.images[: max_images or None]
