@@ -23,18 +23,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from d2host.engine.precision import Precision
 from declip import build_encoder
+from declip.data.image_sources import ImageRecord
 from declip.distill.dataset import DistillationDataset, stack_views
-from declip.distill.losses import context_loss
 from declip.distill.student import choose_trainable, frozen_copy
-from declip.distill.task import ClipTeacher, Distillation, DistillationForm, Teachers
-from declip.distill.teachers import FoundationTeacher
+from declip.distill.task import Distillation, DistillationForm, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.encoder import DenseCLIP, DenseFeatures
-from declip.engine.precision import Precision
-from declip.image_sources import ImageRecord
-from declip.towers import EvaTower
-from declip.towers.base import Tokens
+from declip.losses.terms import context_loss
+from declip.models.encoder import DenseCLIP, DenseFeatures
+from declip.models.towers import EvaTower
+from declip.models.towers.base import Tokens
+from declip.teachers.clip import ClipTeacher
+from declip.teachers.foundation import FoundationTeacher
 from measure import best_time, in_new_process, peak_memory, print_table
 
 SIDE, TOKENS, CHANNELS, CROPS, IMAGES = 560, 4096, 768, 9, 20

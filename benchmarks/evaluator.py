@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from catseg.data.mapper import LabelFormat
-from catseg.evaluation.sem_seg_evaluator import SemSegEvaluator
+from declip.data.reading import LabelFormat
+from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
 from measure import best_time, print_table
 
 HEIGHT, WIDTH, NUM_CLASSES, DISTINCT = 512, 683, 150, 8

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from catseg.zero_shot import Protocol, Vocabulary, ZeroShotSegmenter
+from d2host.engine import Precision
 from declip import DenseCLIP, build_encoder
-from declip.attention import ContextType
-from declip.engine import Precision
+from declip.evaluation.zero_shot import Protocol, Vocabulary, ZeroShotSegmenter
+from declip.models.attention import ContextType
 from measure import best_time, in_new_process, peak_memory, print_table
 
 CLASSES, THRESHOLD = 171, 0.2

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from declip.checkpoint import describe_mismatch, read_state_dict
-from declip.errors import CheckpointError
-from declip.layouts import CATSEG_PREFIX, Translation, translate
+from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.errors import CheckpointError
+from declip.weights.files import read_state_dict
+from declip.weights.layouts import CATSEG_PREFIX, Translation, translate
 
 ENCODER_PREFIX = "encoder.clip."
 HEAD_PREFIX = "sem_seg_head.predictor.transformer."

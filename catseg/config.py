@@ -9,11 +9,11 @@ from pathlib import Path
 
 from catseg.modeling.text import PromptSet
 from d2host import CfgNode, get_cfg
-from declip.attention import AttentionScale, ContextType
-from declip.engine.config_file import check_at_least, check_choices, check_solver, merge_config
-from declip.engine.precision import Precision
-from declip.errors import ConfigError
-from declip.finetune import FinetunePolicy
+from d2host.engine.config_file import check_at_least, check_choices, check_solver, merge_config
+from d2host.engine.errors import ConfigError
+from d2host.engine.precision import Precision
+from declip.models.attention import AttentionScale, ContextType
+from declip.models.finetuning import FinetunePolicy
 
 
 def add_catseg_config(cfg: CfgNode) -> None:

@@ -11,11 +11,11 @@ import argparse
 import os
 import sys
 
-from catseg.data.benchmarks import FOLDER_DATASETS
-from catseg.preparation.check import check_dataset, report
-from declip.data_root import dataset_root
-from declip.engine import run_command
-from declip.errors import DataError
+from d2host.engine import run_command
+from d2host.engine.errors import DataError
+from declip.data.benchmarks import FOLDER_DATASETS
+from declip.data.preparation.check import check_dataset, report
+from declip.data.root import dataset_root
 
 
 def main(args: argparse.Namespace) -> None:

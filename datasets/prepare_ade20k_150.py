@@ -7,8 +7,8 @@ Writes   ADEChallengeData2016/{images,annotations}/{training,validation}; files 
 Licence  annotations BSD 3-Clause; images for non-commercial research
 """
 
-from catseg.preparation.ade20k import prepare_ade20k_150
-from catseg.preparation.command import prepare_command
+from declip.data.preparation.ade20k import prepare_ade20k_150
+from declip.data.preparation.command import prepare_command
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_ade20k_150)

@@ -8,8 +8,8 @@ Writes   ADE20K_2021_17_01/images_detectron2/validation/*.jpg, shrunk to a short
 Licence  annotations BSD 3-Clause; images for non-commercial research
 """
 
-from catseg.preparation.ade20k import prepare_ade20k_847
-from catseg.preparation.command import prepare_command
+from declip.data.preparation.ade20k import prepare_ade20k_847
+from declip.data.preparation.command import prepare_command
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_ade20k_847)

@@ -7,8 +7,8 @@ Writes   cityscapes/annotations_detectron2/val/*_leftImg8bit.png: 0 to 18, 255 n
 Licence  non-commercial, see the site
 """
 
-from catseg.preparation.cityscapes import prepare_cityscapes
-from catseg.preparation.command import prepare_command
+from declip.data.preparation.cityscapes import prepare_cityscapes
+from declip.data.preparation.command import prepare_command
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_cityscapes)

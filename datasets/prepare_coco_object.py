@@ -8,8 +8,8 @@ Writes   coco/annotations_object/val2017/*.png: 0 background (stuff and unlabell
 Licence  annotations CC BY 4.0; images under the terms of Flickr
 """
 
-from catseg.preparation.coco import prepare_coco_object
-from catseg.preparation.command import prepare_command
+from declip.data.preparation.coco import prepare_coco_object
+from declip.data.preparation.command import prepare_command
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_coco_object)

@@ -8,8 +8,8 @@ Writes   coco/annotations/regions_val2017.json: COCO's format, without crowds an
 Licence  annotations CC BY 4.0; images under the terms of Flickr
 """
 
-from catseg.preparation.command import prepare_command
-from catseg.preparation.panoptic import prepare_coco_panoptic
+from declip.data.preparation.command import prepare_command
+from declip.data.preparation.panoptic import prepare_coco_panoptic
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_coco_panoptic)

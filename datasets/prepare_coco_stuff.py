@@ -8,8 +8,8 @@ Writes   coco/stuffthingmaps_detectron2/{train,val}2017/*.png: labels 0 to 170, 
 Licence  annotations CC BY 4.0; images under the terms of Flickr
 """
 
-from catseg.preparation.coco import prepare_coco_stuff
-from catseg.preparation.command import prepare_command
+from declip.data.preparation.coco import prepare_coco_stuff
+from declip.data.preparation.command import prepare_command
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_coco_stuff)

@@ -11,8 +11,8 @@ Writes   VOCdevkit/VOC2010/annotations_detectron2/pc459_val/*.tif: 16-bit, 0 to 
 Licence  images under the terms of Flickr, for research
 """
 
-from catseg.preparation.command import prepare_command
-from catseg.preparation.pascal import prepare_context
+from declip.data.preparation.command import prepare_command
+from declip.data.preparation.pascal import prepare_context
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_context)

@@ -8,8 +8,8 @@ Writes   VOCdevkit/VOC2012/annotations_detectron2/val/*.png: 0 to 19 objects, 25
 Licence  images under the terms of Flickr, for research
 """
 
-from catseg.preparation.command import prepare_command
-from catseg.preparation.pascal import prepare_voc
+from declip.data.preparation.command import prepare_command
+from declip.data.preparation.pascal import prepare_voc
 
 if __name__ == "__main__":
     prepare_command(__doc__, prepare_voc)

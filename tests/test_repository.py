@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = {"d2host": "d2host", "declip": "projects/DeCLIP/declip", "catseg": "catseg"}
+SOURCES = {
+    "d2host": "d2host",
+    "declip": "projects/DeCLIP/declip",
+    "declip.configs": "projects/DeCLIP/configs",
+    "nanoworld": "projects/NanoWorld/nanoworld",
+    "nanoworld.configs": "projects/NanoWorld/configs",
+    "catseg": "catseg",
+}
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
@@ -33,4 +40,4 @@ def test_every_package_is_installed():
 
 def test_the_recipes_and_class_lists_that_the_code_reads_are_in_the_repository():
     assert list((REPOSITORY / "projects/DeCLIP/configs").glob("*.yaml"))
-    assert (REPOSITORY / "datasets/classes/ade20k_150.txt").is_file()
+    assert (REPOSITORY / "projects/DeCLIP/declip/data/classes/ade20k_150.txt").is_file()

@@ -20,12 +20,13 @@ import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
 from d2host import build_model, setup_logger
+from d2host.engine import run_command
+from d2host.engine.checkpoint import write_atomically
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip import build_encoder
-from declip.attention import AttentionScale, ContextType
-from declip.checkpoint import half_precision, load_encoder_weights, read_metadata, save_encoder
-from declip.engine import run_command
-from declip.engine.checkpoint import write_atomically
-from declip.errors import CheckpointError, ConfigError
+from declip.models.attention import AttentionScale, ContextType
+from declip.models.weights import load_encoder_weights, save_encoder
+from declip.weights.files import half_precision, read_metadata
 
 
 def main(args: argparse.Namespace) -> None:

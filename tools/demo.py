@@ -18,15 +18,15 @@ from tqdm import tqdm
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
-from catseg.data import load_class_list
-from catseg.data.mapper import TestMapper
-from catseg.data.palette import class_palette
-from catseg.data.reading import read_image
-from catseg.evaluation.pictures import Segmentation, draw
-from catseg.evaluation.sem_seg_evaluator import to_labels
 from d2host import build_model
-from declip.engine import resolve_device, run_command
-from declip.errors import DataError
+from d2host.engine import resolve_device, run_command
+from d2host.engine.errors import DataError
+from declip.data.class_lists import load_class_list
+from declip.data.mapper import TestMapper
+from declip.data.palette import class_palette
+from declip.data.reading import read_image
+from declip.evaluation.sem_seg_evaluator import to_labels
+from declip.evaluation.visualizer import Segmentation, draw
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 

@@ -13,15 +13,14 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from catseg.data.datasets import class_names
-from catseg.zero_shot import DATASETS, PRESETS, Protocol, evaluate_zero_shot, protocol_of
-from catseg.zero_shot.run import ZeroShotOptions
 from d2host import comm, setup_logger
+from d2host.engine import Precision, resolve_device, run_command
 from declip import build_encoder
-from declip.attention import AttentionScale, ContextType
-from declip.class_embeddings import Templates
-from declip.engine import Precision, resolve_device, run_command
-from declip.nano.model import NANO_NAME
+from declip.data.datasets import class_names
+from declip.evaluation.zero_shot import DATASETS, Protocol, evaluate_zero_shot, known_presets, protocol_of
+from declip.evaluation.zero_shot.run import ZeroShotOptions
+from declip.models.attention import AttentionScale, ContextType
+from declip.models.zero_shot_classifier import Templates
 
 SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
 
@@ -55,7 +54,7 @@ def choose_protocols(args: argparse.Namespace) -> dict[str, Protocol]:
     Raises:
         DataError, ConfigError: a dataset is unknown, or a setting impossible.
     """
-    preset = args.preset or ("nano" if args.encoder == NANO_NAME else "declip")
+    preset = args.preset or (args.encoder if args.encoder in known_presets() else "declip")
     names = list(DATASETS) if args.datasets == ["all"] else args.datasets
     overrides = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}
     chosen = {}
@@ -76,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--contexts", nargs="+", choices=kinds, help="how the last block attends, a row each (default: as the weights)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
-    add("--preset", choices=list(PRESETS), help="published settings per dataset (default: declip, or nano)")
+    add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")
     add("--short-side", type=int, help="of the image, pixels (0: as it is)")
     add("--window", type=int, help="side of a window, pixels (0: the whole image)")
     add("--stride", type=int, help="between windows, pixels")

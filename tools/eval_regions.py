@@ -14,14 +14,14 @@ import logging
 from pathlib import Path
 
 from d2host import setup_logger
+from d2host.engine import Precision, resolve_device, run_command
+from d2host.engine.errors import ConfigError
 from declip import build_encoder
-from declip.attention import AttentionScale, ContextType
-from declip.class_embeddings import Templates, cached_names
-from declip.data_root import dataset_root
-from declip.engine import Precision, resolve_device, run_command
-from declip.errors import ConfigError
-from declip.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
-from declip.regions.report import write_report
+from declip.data.root import dataset_root
+from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
+from declip.evaluation.regions.report import write_report
+from declip.models.attention import AttentionScale, ContextType
+from declip.models.zero_shot_classifier import Templates, cached_names
 
 
 def main(args: argparse.Namespace) -> None:

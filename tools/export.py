@@ -17,14 +17,14 @@ from pathlib import Path
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
-from catseg.data import load_class_list
 from catseg.export import SegmentationProgram
 from d2host import build_model, setup_logger
+from d2host.engine import run_command
+from d2host.engine.errors import ConfigError
 from declip import build_encoder
-from declip.attention import AttentionScale, ContextType
-from declip.engine import run_command
-from declip.errors import ConfigError
+from declip.data.class_lists import load_class_list
 from declip.export import DenseProgram, export_open_clip, export_program
+from declip.models.attention import AttentionScale, ContextType
 
 PROGRAMS = (".pt2", ".onnx")
 

@@ -17,11 +17,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import catseg.data  # noqa: F401 (registers the datasets)
-from catseg.miniature import TABLES, Report, RowKind, Runs, Table, compare_predictions
 from d2host import setup_logger
-from declip.engine import run_command
-from declip.nano.weights import shipped_version
+from d2host.engine import run_command
+from nanoworld.reproduce import TABLES, Report, RowKind, Runs, Table, compare_predictions
+from nanoworld.weights import shipped_version
 
 
 def main(args: argparse.Namespace) -> None:

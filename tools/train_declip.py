@@ -10,10 +10,10 @@ The encoder's weights end up in OUTPUT_DIR/declip.safetensors, for MODEL.ENCODER
 """
 
 from d2host import default_argument_parser, print_csv_format
+from d2host.engine import resolve_device, run_command, setup_run
+from d2host.engine.config_file import find_config
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip.distill import DistillationTrainer, build_distillation, get_distillation_cfg
-from declip.engine import resolve_device, run_command, setup_run
-from declip.engine.config_file import find_config
-from declip.errors import CheckpointError, ConfigError
 
 
 def main(args) -> None:

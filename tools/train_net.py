@@ -12,12 +12,12 @@ import logging
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
-from catseg.engine import SegmentationTrainer, log_size
-from catseg.evaluation import evaluate_datasets
+from catseg.trainer import SegmentationTrainer, log_size
 from d2host import build_model, comm, default_argument_parser, print_csv_format, verify_results
-from declip.engine import RunCheckpointer, resolve_device, run_command, setup_run
-from declip.engine.config_file import find_config
-from declip.errors import CheckpointError
+from d2host.engine import RunCheckpointer, resolve_device, run_command, setup_run
+from d2host.engine.config_file import find_config
+from d2host.engine.errors import CheckpointError
+from declip.evaluation import evaluate_datasets
 
 
 def main(args) -> None:

@@ -11,19 +11,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from catseg.data import class_names
-from catseg.data.mapper import LabelFormat
-from catseg.data.reading import read_image
-from catseg.evaluation.pictures import Segmentation, draw
-from d2host import DatasetCatalog, MetadataCatalog
-from declip.engine import run_command
+from d2host.engine import run_command
+from declip.data.datasets import class_names, dataset_metadata, dataset_records
+from declip.data.reading import LabelFormat, read_image
+from declip.evaluation.visualizer import Segmentation, draw
 
 
 def main(args: argparse.Namespace) -> None:
     """Write one figure with a row per image."""
     class_names(args.dataset)
-    records = DatasetCatalog.get(args.dataset)
-    metadata = MetadataCatalog.get(args.dataset)
+    records = dataset_records(args.dataset)
+    metadata = dataset_metadata(args.dataset)
     labels = LabelFormat.of(metadata)
     chosen = np.linspace(0, len(records) - 1, min(args.count, len(records))).round().astype(int)
     rows = []

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from declip.errors import ConfigError
+from d2host.engine.errors import ConfigError
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from catseg.data.datasets import class_names
 from catseg.modeling.head import CATSegHead
 from catseg.modeling.inference import (
     SlidingWindow,
@@ -23,9 +22,11 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from catseg.modeling.text import ClassEmbeddings, PromptSet
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
-from declip.encoder import DenseCLIP, build_encoder
-from declip.errors import ConfigError, DataError
-from declip.finetune import FinetunePolicy, apply_finetuning
+from d2host.engine.errors import ConfigError, DataError
+from declip.data.datasets import class_names
+from declip.models.encoder import DenseCLIP
+from declip.models.factory import build_encoder
+from declip.models.finetuning import FinetunePolicy, apply_finetuning
 
 
 def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ import torch
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from catseg.data.class_lists import first_synonym
-from declip.encoder import DenseCLIP
+from declip.data.class_lists import first_synonym
+from declip.models.encoder import DenseCLIP
 
 SCENE_TEMPLATE = "A photo of a {} in the scene"  # CAT-Seg's own
 

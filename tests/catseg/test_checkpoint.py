@@ -7,8 +7,8 @@ import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import HEAD_RENAMES, is_public_catseg, load_model_weights
 from catseg.config import get_catseg_cfg
 from d2host import build_model
-from declip.errors import CheckpointError
-from declip.layouts import CATSEG_PREFIX
+from d2host.engine.errors import CheckpointError
+from declip.weights.layouts import CATSEG_PREFIX
 
 
 @pytest.fixture(scope="module")

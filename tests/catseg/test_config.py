@@ -5,11 +5,11 @@ import pytest
 
 from catseg.config import add_catseg_config, get_catseg_cfg
 from d2host import CfgNode, get_cfg
-from declip.engine.config_file import CONFIG_FOLDER, find_config
-from declip.errors import ConfigError
+from d2host.engine.config_file import config_folders, find_config
+from d2host.engine.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = [*REPOSITORY.glob("catseg/**/*.py"), *REPOSITORY.glob("projects/**/*.py"), *REPOSITORY.glob("tools/*.py")]
+SOURCES = [path for room in ("catseg", "projects", "d2host/engine") for path in (REPOSITORY / room).rglob("*.py")]
 
 
 def leaves(node, prefix=""):
@@ -21,7 +21,8 @@ def leaves(node, prefix=""):
 
 
 def test_every_config_of_the_project_loads():
-    files = sorted(file for file in CONFIG_FOLDER.glob("*.yaml") if not file.name.startswith(("distill", "nano")))
+    recipes = (file for folder in config_folders() for file in folder.glob("*.yaml"))
+    files = sorted(file for file in recipes if not file.name.startswith(("distill", "nano")))
     assert len(files) >= 13
     for file in files:
         assert get_catseg_cfg(file).MODEL.META_ARCHITECTURE == "CATSeg"
@@ -59,7 +60,7 @@ def test_published_hyper_parameters(config):
 
 
 def test_a_bare_name_is_found_in_the_projects_folder_and_a_path_as_given(tmp_path):
-    assert find_config("declip_catseg_vitb.yaml") == CONFIG_FOLDER / "declip_catseg_vitb.yaml"
+    assert find_config("declip_catseg_vitb.yaml") == REPOSITORY / "projects/DeCLIP/configs/declip_catseg_vitb.yaml"
     own = tmp_path / "own.yaml"
     own.write_text("SEED: 7\n")
     assert get_catseg_cfg(own).SEED == 7

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import declip
-from declip.errors import CheckpointError, ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip.export import DenseProgram, export_open_clip, export_program
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from declip.checkpoint import read_metadata
+from declip.weights.files import read_metadata
 
 TRAIN_DECLIP = Path(__file__).resolve().parents[2] / "tools/train_declip.py"
 TINY = [

@@ -10,8 +10,9 @@ import torch
 import declip
 from catseg.config import get_catseg_cfg
 from d2host import build_model
-from declip.checkpoint import read_metadata, save_encoder
-from declip.models import create_clip
+from declip.models.factory import create_clip
+from declip.models.weights import save_encoder
+from declip.weights.files import read_metadata
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -15,12 +15,12 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
+from d2host.engine import run_command
 from declip import build_encoder
-from declip.attention import ContextType
-from declip.distill.teachers import FoundationTeacher
-from declip.engine import run_command
-from declip.nano.judging import ALIKE, judge_affinities, scenes_of
-from declip.nano.vfm import VFM_NAME
+from declip.models.attention import ContextType
+from declip.teachers.foundation import FoundationTeacher
+from nanoworld.evaluation import ALIKE, judge_affinities, scenes_of
+from nanoworld.vfm import VFM_NAME
 
 
 def main(args: argparse.Namespace) -> None:

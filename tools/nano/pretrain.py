@@ -11,10 +11,10 @@ The weights end up in OUTPUT_DIR/weights.safetensors.
 import logging
 
 from d2host import default_argument_parser, print_csv_format
-from declip.engine import resolve_device, run_command, setup_run
-from declip.engine.config_file import find_config
-from declip.errors import CheckpointError
-from declip.nano.pretraining import PretrainingTrainer, build_pretraining, get_pretraining_cfg
+from d2host.engine import resolve_device, run_command, setup_run
+from d2host.engine.config_file import find_config
+from d2host.engine.errors import CheckpointError
+from nanoworld.pretraining import PretrainingTrainer, build_pretraining, get_pretraining_cfg
 
 
 def main(args) -> None:

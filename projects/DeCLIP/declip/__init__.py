@@ -6,10 +6,11 @@
 * :func:`save_encoder`, :func:`load_encoder_weights`: its weights on disk
 """
 
-from declip.attention import AttentionScale, ContextType, decoupled_attention
-from declip.checkpoint import load_encoder_weights, save_encoder
-from declip.encoder import DenseCLIP, DenseFeatures, build_encoder
-from declip.finetune import FinetunePolicy, apply_finetuning
+from declip.models.attention import AttentionScale, ContextType, decoupled_attention
+from declip.models.encoder import DenseCLIP, DenseFeatures
+from declip.models.factory import build_encoder
+from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.weights import load_encoder_weights, save_encoder
 
 __all__ = [
     "AttentionScale",

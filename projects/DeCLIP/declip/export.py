@@ -14,10 +14,10 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from declip.atomic import replacing
-from declip.checkpoint import save_encoder
-from declip.encoder import DenseCLIP
-from declip.errors import CheckpointError, ConfigError
+from d2host.engine.atomic import replacing
+from d2host.engine.errors import CheckpointError, ConfigError
+from declip.models.encoder import DenseCLIP
+from declip.models.weights import save_encoder
 
 MOST_IMAGES = 1024  # that an exported program takes at once
 TOLERANCE = 1e-3  # of an exported program against the original, relative to the largest feature

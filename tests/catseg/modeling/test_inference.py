@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from catseg.modeling.inference import SlidingWindow, WholeImage, segment_labels, segment_scores
-from declip.errors import ConfigError
+from d2host.engine.errors import ConfigError
 
 
 def plain_scores(logits, size, kernel, stride):

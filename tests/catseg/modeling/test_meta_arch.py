@@ -6,8 +6,8 @@ from catseg.modeling.inference import resize
 from catseg.modeling.meta_arch import guidance_blocks
 from catseg.modeling.reference import dense_binary_cross_entropy
 from d2host import build_model
-from declip.encoder import build_encoder
-from declip.errors import ConfigError, DataError
+from d2host.engine.errors import ConfigError, DataError
+from declip.models.factory import build_encoder
 
 
 def build(*opts):

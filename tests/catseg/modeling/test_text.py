@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from catseg.modeling.text import ClassEmbeddings, PromptSet
-from declip.encoder import build_encoder
-from declip.finetune import FinetunePolicy, apply_finetuning
+from declip.models.factory import build_encoder
+from declip.models.finetuning import FinetunePolicy, apply_finetuning
 
 VOCABULARY = ("red circle", "grass, lawn", "wood")
 

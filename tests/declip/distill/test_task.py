@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.precision import Precision
 from declip import build_encoder
-from declip.checkpoint import read_metadata
 from declip.distill.student import choose_trainable, frozen_copy, interpolated_state
-from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
-from declip.distill.teachers import FoundationTeacher
+from declip.distill.task import Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.engine.precision import Precision
-from declip.errors import CheckpointError, ConfigError
+from declip.teachers.clip import ClipTeacher
+from declip.teachers.foundation import FoundationTeacher
+from declip.weights.files import read_metadata
 
 TINY_TEACHER = "vit_tiny_patch16_224"
 
@@ -169,7 +170,7 @@ def test_an_impossible_teacher_is_refused(name, sentence):
 
 
 def test_saved_weights_of_another_state_keep_their_facts(tmp_path):
-    from declip.checkpoint import save_encoder
+    from declip.models.weights import save_encoder
 
     student = build_encoder("nano", context="q", attention_scale="none")
     state = {name: torch.zeros_like(tensor) for name, tensor in student.clip.state_dict().items()}

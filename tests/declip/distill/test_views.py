@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from d2host.engine.errors import ConfigError
 from declip.distill.views import DistillationViews, ViewSizes, draw_grid, grid_boxes
-from declip.errors import ConfigError
 
 SIZES = ViewSizes(student=64, student_patch=16, teacher_patch=14, crop=32)
 

@@ -5,15 +5,16 @@ import logging
 import torch
 
 from d2host import CfgNode
-from declip.data_root import dataset_root
+from d2host.engine.precision import Precision
+from declip.data.image_sources import list_images
+from declip.data.root import dataset_root
 from declip.distill.dataset import DistillationDataset
 from declip.distill.student import choose_trainable, frozen_copy
-from declip.distill.task import ClipTeacher, Distillation, DistillationForm, LossWeights, Teachers
-from declip.distill.teachers import FoundationTeacher
+from declip.distill.task import Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.encoder import build_encoder
-from declip.engine.precision import Precision
-from declip.image_sources import list_images
+from declip.models.factory import build_encoder
+from declip.teachers.clip import ClipTeacher
+from declip.teachers.foundation import FoundationTeacher
 
 
 def build_distillation(cfg: CfgNode) -> Distillation:

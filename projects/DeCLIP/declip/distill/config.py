@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2host import CfgNode, get_cfg
-from declip.attention import AttentionScale, ContextType
+from d2host.engine.config_file import check_at_least, check_choices, check_solver, merge_config
+from d2host.engine.errors import ConfigError
+from d2host.engine.precision import Precision
 from declip.distill.task import DistillationForm
-from declip.engine.config_file import check_at_least, check_choices, check_solver, merge_config
-from declip.engine.precision import Precision
-from declip.errors import ConfigError
+from declip.models.attention import AttentionScale, ContextType
 
 
 def add_distillation_config(cfg: CfgNode) -> None:

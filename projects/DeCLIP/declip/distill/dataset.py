@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from d2host.engine.errors import DataError
+from declip.data.image_sources import ImageRecord
 from declip.distill.views import DistillationViews
-from declip.errors import DataError
-from declip.image_sources import ImageRecord
 
 DRAFT = 2  # images are decoded at no less than this many times the student's side
 UNREADABLE_LIMIT = 0.01  # share of unreadable images that is taken for a broken source

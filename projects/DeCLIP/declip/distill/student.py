@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from d2host.engine.errors import ConfigError
 from declip.distill.task import DistillationForm
-from declip.encoder import DenseCLIP
-from declip.errors import ConfigError
+from declip.models.encoder import DenseCLIP
 
 PROBE_SIDE = 4  # tokens per side of the image that shows which parameters get a gradient
 

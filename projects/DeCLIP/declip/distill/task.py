@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from declip.distill.dataset import by_grid, stack_views
-from declip.distill.losses import content_loss, context_loss
-from declip.distill.teachers import FoundationTeacher
-from declip.encoder import DenseCLIP, DenseFeatures
-from declip.engine.precision import Precision
+from declip.losses.terms import content_loss, context_loss
+from declip.models.encoder import DenseCLIP, DenseFeatures
+from declip.teachers.clip import ClipTeacher
+from declip.teachers.foundation import FoundationTeacher
 
 
 class DistillationForm(str, Enum):
@@ -37,35 +37,6 @@ class LossWeights:
 
     content: float = 1.0
     context: float = 0.25
-
-
-class ClipTeacher(nn.Module):
-    """The frozen original: class tokens of crops.
-
-    Args:
-        encoder: an encoder of its own, not the student.
-        crops_at_once: crops encoded together.
-        precision: of the weights of linear layers and convolutions. That of autocast changes no result, and saves
-            both their memory and casting them in every step.
-    """
-
-    def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64, precision: Precision = Precision.FP32) -> None:
-        super().__init__()
-        self.encoder, self.crops_at_once = encoder, crops_at_once
-        for layer in encoder.clip.visual.modules():
-            if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                layer.to(precision.dtype)
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "ClipTeacher":
-        """A teacher stays in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, crops: Tensor) -> Tensor:
-        """K×3×c×c crops in 0..255 → K×C class tokens, float32."""
-        pieces = crops.split(self.crops_at_once)
-        return torch.cat([self.encoder.encode_image(self.encoder.normalize(piece)).float() for piece in pieces])
 
 
 @dataclass(frozen=True)

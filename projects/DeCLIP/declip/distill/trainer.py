@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from d2host import CfgNode, comm
-from declip.checkpoint import save_encoder
-from declip.data_root import dataset_root
+from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
+from d2host.engine.loading import endless_loader
+from declip.data.root import dataset_root
 from declip.distill.build import build_dataset
 from declip.distill.dataset import UnreadableImages
 from declip.distill.student import interpolated_state
 from declip.distill.task import Distillation
-from declip.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
-from declip.engine.loading import endless_loader
-from declip.regions import RegionSet, classify_regions, load_region_set
+from declip.evaluation.regions import RegionSet, classify_regions, load_region_set
+from declip.models.weights import save_encoder
 
 WEIGHTS_FILE = "declip.safetensors"
 

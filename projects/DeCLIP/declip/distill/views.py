@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from declip.errors import ConfigError
+from d2host.engine.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""Class lists: plain text files, one class a line, synonyms separated by commas."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from d2host.engine.errors import DataError
+
+CLASS_LISTS = Path(str(files("declip.data") / "classes"))
+
+
+def load_class_list(name_or_path: str | Path) -> list[str]:
+    """The classes of a list, in label order.
+
+    Blank lines and lines that begin with ``#`` are skipped; ``a, b`` stays one class with its synonyms.
+
+    Args:
+        name_or_path: a file, or the name (without ``.txt``) of one of the package's.
+
+    Raises:
+        DataError: the file is missing or empty, or names a class twice.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".txt":
+        path = CLASS_LISTS / f"{name_or_path}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in CLASS_LISTS.glob("*.txt")))
+        raise DataError(f"class list {path} does not exist: give a text file, or one of the lists {known}")
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    classes = [line for line in lines if line and not line.startswith("#")]
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if not classes or twice:
+        trouble = f"names {', '.join(twice)} twice" if twice else "names no class"
+        raise DataError(f"class list {path} {trouble}: one class a line, each once")
+    return classes
+
+
+def first_synonym(name: str) -> str:
+    """The name a class goes by in prompts: what stands before the first comma."""
+    return name.split(",")[0].strip()

@@ -1,0 +1,127 @@
+"""Where training images come from: a COCO json, a folder, a text list, WebDataset shards, or a plug-in's dataset.
+
+A source is a list of records, so that the sample at a position is the same in every run and every worker.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from d2host.engine.errors import DataError
+from declip.plugins import from_plugins
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image file, alone or inside a shard.
+
+    Attributes:
+        path: of the file, or of the shard.
+        member: name within the shard; empty for a file of its own.
+        offset, size: bytes within the shard.
+    """
+
+    path: str
+    member: str = ""
+    offset: int = 0
+    size: int = -1
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.path}:{self.member}" if self.member else self.path
+
+    def read(self, wanted_side: int = 0) -> Tensor:
+        """Decode as 3×H×W uint8 RGB.
+
+        Args:
+            wanted_side: JPEGs may be decoded at a half, quarter or eighth of their size as long as both sides stay
+                at least this; 0: full size.
+
+        Raises:
+            DataError: the file is missing or no readable image.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                content = file.read(self.size)
+            with Image.open(io.BytesIO(content)) as image:
+                if wanted_side:
+                    image.draft("RGB", (wanted_side, wanted_side))
+                pixels = np.array(image.convert("RGB"))
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"image {self.name} cannot be read ({error}): replace or remove it") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def list_images(source: str, image_root: str = "", root: str | Path = "datasets") -> list[ImageRecord]:
+    """The images of a source, in a fixed order.
+
+    Args:
+        source: a COCO ``.json``; a ``.txt`` with a path a line; a folder, searched recursively; ``.tar`` shards, also
+            as a pattern (``cc3m/*.tar``); or the name of a plug-in's dataset.
+        image_root: folder that relative paths of a json or list start from; empty: the folder of that file.
+        root: folder of the datasets, for those by name.
+
+    Raises:
+        DataError: the source does not exist, cannot be parsed, or holds no image.
+    """
+    path = Path(source)
+    added = from_plugins("datasets")
+    if source in added:
+        records = [ImageRecord(record["file_name"]) for record in added[source].load(Path(root))]
+    elif path.suffix == ".tar":
+        records = [record for shard in _matching(path) for record in _list_shard(shard)]
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        records = [ImageRecord(str(file)) for file in files]
+    elif path.is_file():
+        folder = Path(image_root) if image_root else path.parent
+        names = _names_in_json(path) if path.suffix == ".json" else _names_in_list(path)
+        records = [ImageRecord(str(folder / name)) for name in names]
+    else:
+        raise DataError(
+            f"image source {source} does not exist: give a folder, a COCO .json, a .txt list, .tar shards, or one of "
+            f"{', '.join(added)}"
+        )
+    if not records:
+        raise DataError(f"no image found in {source}: known are {', '.join(sorted(SUFFIXES))} files")
+    return records
+
+
+def _names_in_json(path: Path) -> list[str]:
+    try:
+        return [image["file_name"] for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no COCO annotation file ({error!r}): it needs 'images' with 'file_name'") from error
+
+
+def _names_in_list(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _matching(pattern: Path) -> Sequence[Path]:
+    return [pattern] if pattern.is_file() else sorted(pattern.parent.glob(pattern.name))
+
+
+def _list_shard(path: Path) -> list[ImageRecord]:
+    try:
+        with tarfile.open(path, "r:") as shard:
+            return [
+                ImageRecord(str(path), member.name, member.offset_data, member.size)
+                for member in shard
+                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
+            ]
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"shard {path} is no uncompressed tar file ({error}): get it again") from error

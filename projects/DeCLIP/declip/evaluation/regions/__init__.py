@@ -1,0 +1,23 @@
+"""Region classification: does the feature of a region match the name of its class?
+
+* :class:`RegionSet`, :func:`load_region_set`: images with labelled regions
+* :mod:`pooling`: one feature per region, from boxes, from masks, or from crops
+* :func:`classify_regions`, :class:`RegionMethod`: top-1 and top-5 accuracy, things and stuff apart;
+  :func:`compare_regions`: by several kinds of features in one pass
+* :mod:`report`: tables and a plot over resolutions
+
+Source: DeCLIP (CVPR 2025), Fig. 6; the protocol is CLIPSelf's (ICLR 2024).
+"""
+
+from declip.data.region_sets import RegionImage, RegionSet, load_region_set
+from declip.evaluation.regions.classify import RegionAccuracy, RegionMethod, classify_regions, compare_regions
+
+__all__ = [
+    "RegionAccuracy",
+    "RegionImage",
+    "RegionMethod",
+    "RegionSet",
+    "classify_regions",
+    "compare_regions",
+    "load_region_set",
+]

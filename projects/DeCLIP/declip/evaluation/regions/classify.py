@@ -1,0 +1,224 @@
+"""Region classification, batched over images.
+
+Shape legend
+    K  regions of an image        C  width of the shared image-text space       T  classes        M  regions of a batch
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as transforms
+from tqdm import tqdm
+
+from d2host.engine.loading import list_loader
+from declip.data.image_sources import ImageRecord
+from declip.data.region_sets import RegionImage, RegionSet
+from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
+from declip.models.attention import ContextType
+from declip.models.encoder import DenseCLIP
+from declip.models.zero_shot_classifier import Templates, embed_names
+
+THING_CONTEXT = 1.5  # how much larger than a thing's box its crop is; a stuff's is tight
+
+
+class RegionMethod(str, Enum):
+    """Where a region's feature comes from."""
+
+    BOXES = "boxes"  # RoIAlign over dense features
+    MASKS = "masks"  # the mean of the dense features under the mask
+    CROPS = "crops"  # the class token of the crop, at the crop's own resolution
+
+
+@dataclass(frozen=True)
+class RegionAccuracy:
+    """How often the right class is among the best k, per class.
+
+    Attributes:
+        top1, top5: T, percent; NaN for classes that do not occur.
+        counts: T, regions.
+        is_thing: T bool.
+    """
+
+    top1: Tensor
+    top5: Tensor
+    counts: Tensor
+    is_thing: Tensor
+
+    def summary(self) -> dict[str, float]:
+        """Means over classes in percent: ``things_mAcc``, ``stuff_mAcc``, ``things_mAcc5``, ``stuff_mAcc5``."""
+        groups = {"things": self.is_thing, "stuff": ~self.is_thing}
+        tops = {"mAcc": self.top1, "mAcc5": self.top5}
+        return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
+
+
+Kind = tuple[ContextType, RegionMethod]  # of a region's feature
+
+
+def classify_regions(
+    encoder: DenseCLIP, regions: RegionSet, side: int, *, method: RegionMethod = RegionMethod.BOXES, **options
+) -> RegionAccuracy:
+    """Name every region of a set by one kind of feature; options as of :func:`compare_regions`."""
+    kinds = compare_regions(encoder, regions, side, contexts=(encoder.context,), methods=(method,), **options)
+    return kinds[encoder.context, method]
+
+
+@torch.no_grad()
+def compare_regions(
+    encoder: DenseCLIP,
+    regions: RegionSet,
+    side: int,
+    *,
+    contexts: Sequence[ContextType],
+    methods: Sequence[RegionMethod],
+    max_images: int = 0,
+    templates: Templates = Templates.PHOTO,
+    text: Tensor | None = None,
+    images_at_once: int = 8,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> dict[Kind, RegionAccuracy]:
+    """Name every region of a set by several kinds of features, in one pass over the images.
+
+    Args:
+        encoder: in evaluation mode.
+        regions: what to classify.
+        side: longer side of the images as the encoder sees them, pixels; of crops, the side.
+        contexts: how the last block attends; crops do not depend on it.
+        methods: see :class:`RegionMethod`; crops, whose side is another, alone.
+        max_images: only the first of the set; 0: all.
+        templates: of the prompts.
+        text: T×C class embeddings computed before; None: computed here.
+        images_at_once: images encoded together where their shapes agree; crops of as many images are, too.
+        num_workers: processes that load.
+        progress: show a bar.
+
+    Returns:
+        Accuracies by (context type, method).
+
+    Raises:
+        DataError: an image or a mask cannot be read.
+        ValueError: crops are asked for together with another method.
+    """
+    if RegionMethod.CROPS in methods and len(methods) > 1:
+        raise ValueError("crops are seen at a side of their own: compare them in a call of their own")
+    if text is None:
+        text = embed_names(encoder, regions.class_names, templates)
+    images = regions.images[: max_images or None]
+    dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
+    loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
+    names = ", ".join(method.value for method in methods)
+    ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    for batch in tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress):
+        labels = torch.cat([sample["labels"] for sample in batch]).to(text.device)
+        for kind, features in _region_features(encoder, batch, contexts, methods).items():
+            ranks[kind].append(_ranks(features, labels, text))
+    labels = torch.cat([image.labels for image in images])
+    return {kind: _accuracy(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
+
+
+class _RegionViews(Dataset):
+    """What the encoder sees of each image, and where its regions lie in that."""
+
+    def __init__(
+        self, images: Sequence[RegionImage], is_thing: Tensor, methods: Collection[RegionMethod], side: int, patch: int
+    ) -> None:
+        self.images, self.is_thing = images, is_thing
+        self.methods, self.side, self.patch_size = methods, side, patch
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        regions = self.images[index]
+        image = ImageRecord(regions.file_name).read()
+        if RegionMethod.CROPS in self.methods:
+            enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
+            return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
+        scale = self.side / max(image.shape[-2:])
+        inner = [max(round(length * scale), 1) for length in image.shape[-2:]]
+        padding = [0, 0, -inner[1] % self.patch_size, -inner[0] % self.patch_size]
+        resized = transforms.resize(image, inner, transforms.InterpolationMode.BICUBIC, antialias=True)
+        sample = {
+            "image": transforms.pad(resized, padding),
+            "boxes": regions.boxes * scale,
+            "labels": regions.labels,
+        }
+        if RegionMethod.MASKS in self.methods:
+            masks = transforms.resize(regions.masks(), inner, transforms.InterpolationMode.NEAREST)
+            sample["masks"] = transforms.pad(masks, padding)
+            lost = ~sample["masks"].flatten(1).any(dim=1)
+            sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
+        return sample
+
+
+def _centers(boxes: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks of one pixel each: for regions that vanished when their image was made smaller."""
+    masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True):
+        mask[min(int((y0 + y1) / 2), size[0] - 1), min(int((x0 + x1) / 2), size[1] - 1)] = True
+    return masks
+
+
+def _region_features(
+    encoder: DenseCLIP, batch: Sequence[dict], contexts: Sequence[ContextType], methods: Sequence[RegionMethod]
+) -> dict[Kind, Tensor]:
+    """Features M×C of all regions of a batch, by kind."""
+    device = encoder.pixel_mean.device
+    if RegionMethod.CROPS in methods:
+        crops = torch.cat([sample["crops"] for sample in batch]).to(device)
+        features = torch.cat([encoder.encode_image(encoder.normalize(part)).float() for part in crops.split(64)])
+        return {(context, RegionMethod.CROPS): features for context in contexts}
+    content = _dense_features(encoder, [sample["image"].to(device) for sample in batch], contexts)
+    pooled: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    for sample, by_context in zip(batch, content, strict=True):
+        for context, method in pooled:
+            if method is RegionMethod.MASKS:
+                regions = pool_masks(by_context[context], sample["masks"].to(device))
+            else:
+                regions = pool_boxes(by_context[context], sample["boxes"].to(device), encoder.patch_size)
+            pooled[context, method].append(regions)
+    return {kind: torch.cat(each) for kind, each in pooled.items()}
+
+
+def _dense_features(
+    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType]
+) -> Iterator[dict[ContextType, Tensor]]:
+    """C×h×w float32 per image and context type, in order; images of one shape go through the encoder together."""
+    by_shape: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(index)
+    found: dict[int, dict[ContextType, Tensor]] = {index: {} for index in range(len(images))}
+    for members in by_shape.values():
+        stacked = encoder.normalize(torch.stack([images[index] for index in members]))
+        for context, features in encoder.encode_contexts(stacked, contexts).items():
+            for index, content in zip(members, features.content.float(), strict=True):
+                found[index][context] = content
+    return iter(found.values())
+
+
+def _ranks(features: Tensor, labels: Tensor, text: Tensor) -> Tensor:
+    """How many classes match each region better than its own: M int64, on the CPU."""
+    with torch.autocast(text.device.type, enabled=False):
+        scores = F.normalize(features.float(), dim=1) @ text.T
+    return (scores > scores.gather(1, labels[:, None])).sum(dim=1).cpu()
+
+
+def _accuracy(ranks: Tensor, labels: Tensor, is_thing: Iterable[bool]) -> RegionAccuracy:
+    things = torch.tensor(list(is_thing))
+    counts = torch.bincount(labels, minlength=len(things))
+    shares = [
+        100 * torch.bincount(labels, weights=(ranks < k).double(), minlength=len(things)) / counts for k in (1, 5)
+    ]
+    return RegionAccuracy(*shares, counts, things)
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of what occurs; NaN where nothing does."""
+    occurring = values[~values.isnan()]
+    return occurring.mean().item() if len(occurring) else math.nan

@@ -1,0 +1,141 @@
+"""The evaluator of semantic segmentation: predictions of a dataset against its label files."""
+
+import csv
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from d2host import DatasetEvaluator, comm
+from d2host.engine.errors import DataError
+from declip.data.datasets import dataset_metadata
+from declip.data.reading import LabelFormat
+from declip.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
+
+
+class SemSegEvaluator(DatasetEvaluator):
+    """Mean IoU and its relatives, exact over any number of images and processes.
+
+    With an output folder it leaves ``results.json`` and ``per_class.csv`` there and, on request, every prediction
+    as ``predictions/<image id>.png``.
+
+    Args:
+        class_names: K names in label order.
+        labels: how label files are read; labels outside the class list are an error naming the file.
+        class_groups: name → class indices whose mean IoU is given apart.
+        output_folder: where files go; None: none.
+        save_predictions: write predictions, too.
+        background: class that predictions of it and of all higher indices mean; None: predictions mean themselves.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        labels: LabelFormat,
+        *,
+        class_groups: Mapping[str, Sequence[int]] | None = None,
+        output_folder: str | Path | None = None,
+        save_predictions: bool = False,
+        background: int | None = None,
+    ) -> None:
+        self.class_names, self.labels = list(class_names), labels
+        self.class_groups = dict(class_groups or {})
+        self.output_folder = Path(output_folder) if output_folder else None
+        self.save_predictions, self.background = save_predictions, background
+        self.reset()
+
+    @classmethod
+    def of(cls, dataset_name: str, **options) -> "SemSegEvaluator":
+        """The evaluator of a registered dataset; ``options`` as of the constructor."""
+        metadata = dataset_metadata(dataset_name)
+        groups = metadata.get("class_groups", {})
+        options["background"] = background_class(metadata)
+        return cls(metadata.stuff_classes, LabelFormat.of(metadata), class_groups=groups, **options)
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self._confusion = np.zeros((len(self.class_names),) * 2, dtype=np.int64)
+
+    def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        """Count one batch.
+
+        Args:
+            inputs: dataset dicts with ``file_name`` and ``sem_seg_file_name``.
+            outputs: per image ``sem_seg``: K×H×W scores or H×W labels.
+
+        Raises:
+            DataError: a label file is unreadable or foreign, or a prediction does not fit it.
+        """
+        for sample, output in zip(inputs, outputs, strict=True):
+            prediction = to_labels(output["sem_seg"])
+            if self.background is not None:
+                prediction = prediction.clip(max=self.background)
+            sem_seg = self.labels.read(sample["sem_seg_file_name"])
+            self._check(prediction, sem_seg, sample)
+            self._confusion += confusion_matrix(prediction, sem_seg, len(self.class_names), self.labels.ignore_label)
+            if self.save_predictions and self.output_folder:
+                self._write_prediction(prediction, sample)
+
+    def _check(self, prediction: np.ndarray, sem_seg: np.ndarray, sample: dict) -> None:
+        if prediction.shape != sem_seg.shape:
+            raise DataError(
+                f"the prediction for {sample['file_name']} is {prediction.shape[1]}x{prediction.shape[0]}, its label "
+                f"file {sample['sem_seg_file_name']} {sem_seg.shape[1]}x{sem_seg.shape[0]}: prepare the labels again"
+            )
+        if prediction.min() < 0 or prediction.max() >= len(self.class_names):
+            raise DataError(
+                f"the prediction for {sample['file_name']} names class {prediction.max()} of "
+                f"{len(self.class_names)}: the model's vocabulary is not the dataset's"
+            )
+
+    def _write_prediction(self, prediction: np.ndarray, sample: dict) -> None:
+        path = prediction_file(self.output_folder, sample)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
+        Image.fromarray(prediction.astype(kind)).save(path)
+
+    def evaluate(self) -> OrderedDict | None:
+        """``{"sem_seg": {metric: percent}}`` over all processes; None on processes other than 0."""
+        confusions = comm.gather(self._confusion)
+        if not comm.is_main_process():
+            return None
+        metrics = compute_metrics(sum(confusions))
+        summary = summarize(metrics, self.class_groups)
+        if self.output_folder:
+            self._write_results(metrics, summary)
+        per_class = {f"IoU-{name}": iou for name, iou in zip(self.class_names, metrics.iou.tolist(), strict=True)}
+        return OrderedDict(sem_seg={**summary, **per_class})
+
+    def _write_results(self, metrics: Metrics, summary: dict[str, float]) -> None:
+        self.output_folder.mkdir(parents=True, exist_ok=True)
+        finite = {name: value if math.isfinite(value) else None for name, value in summary.items()}
+        (self.output_folder / "results.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+        with open(self.output_folder / "per_class.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "IoU", "accuracy", "pixels", "groups"])
+            for index, name in enumerate(self.class_names):
+                groups = " ".join(group for group, classes in self.class_groups.items() if index in classes)
+                row = [metrics.iou[index], metrics.accuracy[index]]
+                numbers = ["" if math.isnan(number) else f"{number:.4f}" for number in row]
+                writer.writerow([name, *numbers, metrics.pixels[index], groups])
+
+
+def to_labels(sem_seg: torch.Tensor) -> np.ndarray:
+    """A model's output as H×W labels: labels stay, of K×H×W scores the best class counts."""
+    return (sem_seg.argmax(dim=0) if sem_seg.dim() == 3 else sem_seg).cpu().numpy()
+
+
+def background_class(metadata) -> int | None:
+    """The class that many names stand for (VOC-21: the last); None for datasets whose predictions mean themselves."""
+    return len(metadata.stuff_classes) - 1 if metadata.get("evaluator_type") == "sem_seg_background" else None
+
+
+def prediction_file(output_folder: Path, sample: dict) -> Path:
+    """Where the evaluator with this output folder saves its prediction for a sample."""
+    name = sample.get("image_id", Path(sample["file_name"]).stem)
+    return output_folder / "predictions" / f"{name}.png"

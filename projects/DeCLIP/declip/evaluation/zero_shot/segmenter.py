@@ -1,0 +1,124 @@
+"""From images to labels by the cosine of patch features and class names.
+
+Shape legend
+    N  names        T  classes        C  width of the shared image-text space        K  context types
+    n  windows      g  patches along a window's side        H, W  labels
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from declip.evaluation.zero_shot.protocol import Protocol
+from declip.evaluation.zero_shot.vocabulary import Vocabulary
+from declip.evaluation.zero_shot.windows import WindowGrid
+from declip.models.attention import ContextType
+from declip.models.encoder import DenseCLIP
+
+CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
+
+
+class ZeroShotSegmenter(nn.Module):
+    """Segments images into the classes of a vocabulary, as DeCLIP's Table 5 judges encoders.
+
+    Args:
+        encoder: gives dense features.
+        embeddings: N×C unit vectors of :attr:`Vocabulary.names`.
+        vocabulary: what they stand for.
+        protocol: how images are looked at.
+        windows_at_once: windows encoded together, of one image or several.
+    """
+
+    def __init__(
+        self,
+        encoder: DenseCLIP,
+        embeddings: Tensor,
+        vocabulary: Vocabulary,
+        protocol: Protocol,
+        windows_at_once: int = 16,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.vocabulary, self.protocol = encoder, vocabulary, protocol
+        self.windows_at_once = windows_at_once
+        self.register_buffer("embeddings", embeddings, persistent=False)
+        self.register_buffer("owners", torch.tensor(vocabulary.owners), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder computes."""
+        return self.encoder.pixel_mean.device
+
+    @torch.no_grad()
+    def forward(self, batch: Sequence[dict]) -> list[dict]:
+        """Labels of every image of a batch under the encoder's context type.
+
+        Args:
+            batch: dicts with ``image`` 3×h×w in 0..255, and ``height`` and ``width`` of the labels wanted.
+
+        Returns:
+            Per image ``sem_seg``: H×W int64.
+        """
+        return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
+
+    @torch.no_grad()
+    def by_context(self, batch: Sequence[dict], contexts: Sequence[ContextType]) -> dict[ContextType, list[dict]]:
+        """What :meth:`forward` gives under each of several context types, running the blocks before the last once."""
+        protocol, patch_size = self.protocol, self.encoder.patch_size
+        images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
+        grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
+        windows = [grid.cut(image) for grid, image in zip(grids, images, strict=True)]
+        results: dict[ContextType, list[dict]] = {context: [] for context in contexts}
+        for sample, grid, logits in zip(batch, grids, self._logits(windows, contexts), strict=True):
+            way_back = grid.way_back((sample["height"], sample["width"]), self.device)
+            for found, values in zip(results.values(), logits.unbind(dim=1), strict=True):
+                found.append({"sem_seg": self._decide(grid.lay_out(values), way_back)})
+        return results
+
+    def _logits(self, windows: Sequence[Tensor], contexts: Sequence[ContextType]) -> Iterator[Tensor]:
+        """Cosines of the patches of each image's windows with all names, n×K×N×g×g per image.
+
+        Windows of neighbouring images share batches where their shapes agree.
+        """
+        for _, group in groupby(windows, key=lambda each: each.shape[1:]):
+            members = list(group)
+            chunks = torch.cat(members).split(self.windows_at_once)
+            logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
+            yield from logits.split([len(each) for each in members])
+
+    def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
+        features = self.encoder.encode_contexts(windows, contexts).values()
+        content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
+        with torch.autocast(content.device.type, enabled=False):
+            return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)
+
+    def _decide(self, patches: Tensor, way_back: tuple[Tensor, Tensor]) -> Tensor:
+        """The most probable class of every pixel, name by name in chunks so that memory does not grow with N.
+
+        Args:
+            patches: cosines N×(R*g)×(C*g).
+            way_back: of :meth:`WindowGrid.way_back`.
+
+        Returns:
+            H×W int64.
+        """
+        rows, columns = (matrix.to(patches.dtype) for matrix in way_back)
+        best = patches.new_full((len(rows), len(columns)), float("-inf"))
+        labels = torch.zeros(best.shape, dtype=torch.long, device=best.device)
+        needs_probability = self.protocol.threshold > 0 and self.vocabulary.background is not None
+        total = torch.full_like(best, float("-inf")) if needs_probability else None
+        first = 0
+        for chunk in patches.split(max(CHUNK_PIXELS // best.numel(), 1)):
+            with torch.autocast(best.device.type, enabled=False):
+                scores = self.protocol.logit_scale * (rows @ chunk @ columns.T)
+            value, index = scores.max(dim=0)
+            better = value > best
+            best, labels = torch.where(better, value, best), torch.where(better, self.owners[index + first], labels)
+            if total is not None:
+                total = torch.logaddexp(total, scores.logsumexp(dim=0))
+            first += len(chunk)
+        if total is not None:
+            labels[(best - total).exp() < self.protocol.threshold] = self.vocabulary.background
+        return labels

@@ -1,0 +1,1 @@
+"""What the student learns: content (Eq. 7) and context (Eq. 8-9)."""

@@ -1,0 +1,1 @@
+"""The decoupled encoder: attention, towers, factory, what trains, weights, zero-shot classifier."""

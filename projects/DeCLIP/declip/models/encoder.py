@@ -1,0 +1,219 @@
+"""The decoupled CLIP encoder: an open_clip model whose last block yields dense features.
+
+Shape legend
+    B     images                       C  width of the shared image-text space (``embed_dim``)
+    h, w  grid, input over patch size  D  width of the image tower
+
+Source: DeCLIP (CVPR 2025), Sec. 3.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from open_clip.transformer import QuickGELU
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from d2host.engine.errors import ConfigError
+from declip.models.attention import AttentionScale, ContextType, decoupled_attention
+from declip.models.towers import select_tower
+from declip.models.towers.base import Tokens
+
+TEXT_CHUNK = 512  # prompts encoded at once
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What :meth:`DenseCLIP.encode_dense` returns.
+
+    Attributes:
+        content: B×C×h×w features in the shared image-text space, not L2-normalised (Eq. 5).
+        context: B×(h*w)×D per projection the context type uses, heads concatenated, without class token (Eq. 4);
+            empty for ``vanilla``, ``maskclip`` and ``catseg``.
+        hidden: B×D×h×w output of each block asked for, by block index.
+    """
+
+    content: Tensor
+    context: tuple[Tensor, ...]
+    hidden: dict[int, Tensor]
+
+
+class DenseCLIP(nn.Module):
+    """A CLIP whose image tower also gives one feature per patch.
+
+    Args:
+        clip: an open_clip model (``CLIP`` or ``CustomTextCLIP``) of a supported family.
+        name: what messages and saved weights call it.
+        tokenizer: texts → N×L int64 token ids.
+        pixel_mean, pixel_std: of the image tower, RGB in [0, 1].
+        context: how the last block attends.
+        attention_scale: factor on its similarities.
+
+    Attributes:
+        patch_size, image_size: pixels; image_size is the native side.
+        embed_dim: C. width: D. num_blocks: transformer blocks of the image tower.
+        recompute: whether :meth:`encode_dense` recomputes blocks in the backward pass, for less memory and more time.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        *,
+        name: str,
+        tokenizer,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        context: ContextType = ContextType.QK,
+        attention_scale: AttentionScale = AttentionScale.SQRT_D,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.name = name
+        self.context = context
+        self.attention_scale = attention_scale
+        self.recompute = False
+        self.image_tower, self.text_tower = select_tower(clip, name)
+        self._check_context(context)
+        self._tokenizer = tokenizer
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+        self.patch_size = self.image_tower.patch_size
+        self.image_size = self.image_tower.image_size
+        self.width = self.image_tower.width
+        self.num_blocks = len(self.image_tower.blocks)
+        self.embed_dim = _shared_width(clip)
+
+    @property
+    def uses_quick_gelu(self) -> bool:
+        """Whether the towers use OpenAI's approximation of GELU."""
+        return any(isinstance(module, QuickGELU) for module in self.clip.modules())
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""
+        return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def encode_dense(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
+        """One feature per patch, in the space of the text embeddings (Eq. 4-6).
+
+        Args:
+            images: B×3×H×W, normalised; H and W any multiples of the patch size.
+            hidden_blocks: zero-based indices of blocks whose output is wanted; the last block has one only where
+                the context type keeps its residual (``vanilla``, ``maskclip``, ``catseg``).
+
+        Raises:
+            ConfigError: a side is no multiple of the patch size, or a block does not exist.
+        """
+        return self.encode_contexts(images, (self.context,), hidden_blocks)[self.context]
+
+    def encode_contexts(
+        self, images: Tensor, contexts: Sequence[ContextType], hidden_blocks: Sequence[int] = ()
+    ) -> dict[ContextType, DenseFeatures]:
+        """What :meth:`encode_dense` gives under each of several context types.
+
+        They differ in the last block alone, so the blocks before it run once.
+
+        Raises:
+            ConfigError: as :meth:`encode_dense`, or the tower has no class token where a context type needs one.
+        """
+        grid = self._grid(images)
+        tower, last = self.image_tower, self.num_blocks - 1
+        for context in contexts:
+            self._check_context(context)
+            self._check_blocks(hidden_blocks, context)
+        hidden = {}
+        tokens = tower.embed(images)
+        for index in range(last):
+            tokens = self._run_block(index, tokens)
+            if index in hidden_blocks:
+                hidden[index] = self._as_map(tokens.x, grid)
+        features = {}
+        for context in contexts:
+            x, projections = self._last_block(tokens, context)
+            own = {last: self._as_map(x, grid)} if last in hidden_blocks else {}
+            features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
+        return features
+
+    def _run_block(self, index: int, tokens: Tokens) -> Tokens:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self.image_tower.run_block, index, tokens, use_reentrant=False)
+        return self.image_tower.run_block(index, tokens)
+
+    def _last_block(self, tokens: Tokens, context: ContextType) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output tokens B×L×D and context features of the last block under a context type."""
+        tower = self.image_tower
+        if context is ContextType.VANILLA:
+            return tower.run_block(self.num_blocks - 1, tokens).x, ()
+        projections = tower.last_projections(tokens.x)
+        heads = (tower.split_heads(projection) for projection in projections)
+        attended = tower.merge_heads(decoupled_attention(*heads, context, self.attention_scale))
+        content = tower.last_output(attended)
+        if not context.decoupled:
+            residual = tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x
+            content = tower.last_feed_forward(residual + content)
+        patches = slice(tower.num_prefix_tokens, None)
+        return content, tuple(projections[which][:, patches] for which in context.projections)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
+
+        Raises:
+            ConfigError: a side is no multiple of the patch size.
+        """
+        self._grid(images)
+        tower, last = self.image_tower, self.num_blocks - 1
+        tokens = tower.embed(images)
+        for index in range(last):
+            tokens = tower.run_block(index, tokens)
+        return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts → N×L int64 token ids, on the encoder's device."""
+        return self._tokenizer(list(texts)).to(self.pixel_mean.device)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids N×L → text embeddings N×C, not L2-normalised."""
+        return torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts → text embeddings N×C, not L2-normalised."""
+        return self.encode_tokens(self.tokenize(texts))
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """The parameters that text embeddings depend on."""
+        image = {id(parameter) for parameter in self.clip.visual.parameters()}
+        return [parameter for parameter in self.clip.parameters() if id(parameter) not in image]
+
+    def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """B×L×K tokens → B×K×h×w, prefix dropped."""
+        return x[:, self.image_tower.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        height, width = images.shape[-2:]
+        if height % self.patch_size or width % self.patch_size or not height * width:
+            raise ConfigError(
+                f"images of {height}x{width} pixels do not divide into the {self.patch_size}-pixel patches of "
+                f"'{self.name}': resize or pad both sides to multiples of {self.patch_size}"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def _check_context(self, context: ContextType) -> None:
+        if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
+            raise ConfigError(
+                f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
+            )
+
+    def _check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
+        count = self.num_blocks - 1 if context.decoupled else self.num_blocks
+        for index in hidden_blocks:
+            if not 0 <= index < count:
+                raise ConfigError(
+                    f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
+                    f"choose blocks from 0 to {count - 1}"
+                )
+
+
+def _shared_width(clip: nn.Module) -> int:
+    text = clip if hasattr(clip, "token_embedding") else clip.text
+    projection = text.text_projection
+    return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]

@@ -1,0 +1,1 @@
+"""Frozen teachers: CLIP on crops (:mod:`clip`), vision foundation models (:mod:`foundation`)."""

@@ -1,0 +1,40 @@
+"""CLIP as a teacher of the content feature: what its class token says about crops.
+
+Shape legend
+    K  crops        c  side of the crops, pixels        C  width of the shared image-text space
+"""
+
+import torch
+from torch import Tensor, nn
+
+from d2host.engine.precision import Precision
+from declip.models.encoder import DenseCLIP
+
+
+class ClipTeacher(nn.Module):
+    """The frozen original: class tokens of crops.
+
+    Args:
+        encoder: an encoder of its own, not the student.
+        crops_at_once: crops encoded together.
+        precision: of the weights of linear layers and convolutions. That of autocast changes no result, and saves
+            both their memory and casting them in every step.
+    """
+
+    def __init__(self, encoder: DenseCLIP, crops_at_once: int = 64, precision: Precision = Precision.FP32) -> None:
+        super().__init__()
+        self.encoder, self.crops_at_once = encoder, crops_at_once
+        for layer in encoder.clip.visual.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                layer.to(precision.dtype)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "ClipTeacher":
+        """A teacher stays in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, crops: Tensor) -> Tensor:
+        """K×3×c×c crops in 0..255 → K×C class tokens, float32."""
+        pieces = crops.split(self.crops_at_once)
+        return torch.cat([self.encoder.encode_image(self.encoder.normalize(piece)).float() for piece in pieces])

@@ -1,0 +1,110 @@
+"""Vision foundation models as teachers of the context feature, by one uniform call.
+
+Shape legend
+    B     images                      E  channels of the teacher
+    h, w  grid, input over patch size
+"""
+
+import difflib
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.precision import Precision
+from declip.plugins import from_plugins
+from declip.weights.files import read_state_dict
+
+TEACHERS = {
+    "dinov2_vitb14": "vit_base_patch14_reg4_dinov2.lvd142m",
+    "dinov2_vitl14": "vit_large_patch14_reg4_dinov2.lvd142m",
+    "dino_vitb8": "vit_base_patch8_224.dino",
+    "dino_vitb16": "vit_base_patch16_224.dino",
+    "sam_vitb": "samvit_base_patch16.sa1b",
+    "sam_vitl": "samvit_large_patch16.sa1b",
+}
+PRETRAINED, RANDOM = "pretrained", "random"
+
+
+class FoundationTeacher(nn.Module):
+    """A frozen vision transformer of timm that gives one feature per patch.
+
+    Args:
+        name: of :data:`TEACHERS`, ``nano-vfm``, or any timm vision transformer.
+        weights: ``pretrained`` (downloaded by timm; ``nano-vfm`` is shipped), ``random``, or a weight file's path.
+        precision: of its weights and its forward pass.
+
+    Attributes:
+        patch_size: pixels per token. pixel_mean, pixel_std: 3×1×1, RGB in [0, 1].
+
+    Raises:
+        ConfigError: the model is unknown, no vision transformer, or its weights cannot be had.
+        CheckpointError: the weight file is of another model.
+    """
+
+    def __init__(self, name: str, weights: str = PRETRAINED, precision: Precision = Precision.FP32) -> None:
+        super().__init__()
+        self.name, self.precision = name, precision
+        self.model = _create(name, weights).to(precision.dtype)
+        self.requires_grad_(False).eval()
+        size = self.model.patch_embed.patch_size
+        self.patch_size = size[0] if isinstance(size, tuple) else size
+        statistics = self.model.pretrained_cfg
+        self.register_buffer("pixel_mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(statistics["std"]).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "FoundationTeacher":
+        """A teacher stays in evaluation mode."""
+        return super().train(False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Images in 0..255 → what the model was trained on."""
+        return (images / 255 - self.pixel_mean) / self.pixel_std
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of every patch.
+
+        Args:
+            images: B×3×H×W, normalised; H and W multiples of the patch size.
+
+        Returns:
+            B×E×h×w in float32.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.model.forward_features(images.to(self.precision.dtype))
+        if features.dim() == 4:  # SAM: the neck's output, a map already
+            return features.float()
+        grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
+        patches = features[:, self.model.num_prefix_tokens :]
+        return patches.transpose(1, 2).unflatten(2, grid).float()
+
+
+def _create(name: str, weights: str) -> nn.Module:
+    added = from_plugins("teachers")
+    if name in added:
+        return added[name](weights)
+    model_name = TEACHERS.get(name, name)
+    if not timm.is_model(model_name.split(".")[0]):
+        close = difflib.get_close_matches(name, [*TEACHERS, *timm.list_models("*vit*")], n=4, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}? " if close else ""
+        raise ConfigError(
+            f"teacher '{name}' is unknown: {hint}Known are {', '.join((*TEACHERS, *added))} and timm's ViTs"
+        )
+    options: dict = {} if model_name.startswith("samvit") else {"dynamic_img_size": True}
+    from_file = weights not in (PRETRAINED, RANDOM)
+    if from_file:  # timm translates the layouts that the teachers' authors published
+        options["pretrained_cfg_overlay"] = {"state_dict": read_state_dict(weights)}
+    try:
+        return timm.create_model(model_name, pretrained=weights != RANDOM, num_classes=0, **options)
+    except TypeError as error:
+        raise ConfigError(f"teacher '{name}' is no vision transformer of timm: choose one ({error})") from error
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        if from_file:
+            raise CheckpointError(f"{weights} is not of teacher '{name}': {reason}") from error
+        raise ConfigError(
+            f"weights of teacher '{name}' could not be downloaded ({reason}): check the network, or download the "
+            "file by hand and give its path"
+        ) from error

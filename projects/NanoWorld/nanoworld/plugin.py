@@ -1,0 +1,72 @@
+"""What the nano world adds to DeCLIP: an encoder, a teacher, their weights, datasets, and how they are evaluated."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from declip.plugins import Plugin, PluginDataset, PluginEncoder
+from nanoworld.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
+from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
+from nanoworld.weights import SHIPPED, shipped_weights
+from nanoworld.world import class_color
+
+NANO, NANO_VFM = "nano", "nano-vfm"
+PIXEL_MEAN, PIXEL_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
+
+
+def _create_encoder():
+    from nanoworld.model import create_nano_clip
+
+    return create_nano_clip()
+
+
+def _create_tokenizer():
+    from nanoworld.model import nano_tokenizer
+
+    return nano_tokenizer()
+
+
+def _create_teacher(weights: str):
+    from nanoworld.vfm import create_nano_vfm
+
+    return create_nano_vfm({"pretrained": NANO_VFM, "random": ""}.get(weights, weights))
+
+
+def _presets() -> dict:
+    from declip.evaluation.zero_shot.protocol import Protocol
+
+    return {"": Protocol(short_side=0, window=0)}
+
+
+def _load(split: NanoSplit, root: Path) -> list[dict]:
+    return load_nano(split, root)
+
+
+def _metadata(split: NanoSplit) -> dict:
+    return {
+        "stuff_classes": list(split.classes),
+        "stuff_colors": [class_color(name) for name in split.classes],
+        "ignore_label": IGNORE_LABEL,
+        "evaluator_type": "sem_seg",
+        "class_groups": seen_and_unseen(split),
+        "is_thing": [name in split.things for name in split.classes],
+        "categories": [
+            {"id": index, "name": name, "isthing": int(name not in STUFF)} for index, name in enumerate(CLASSES)
+        ],
+    }
+
+
+def seen_and_unseen(split: NanoSplit) -> Mapping[str, list[int]]:
+    """Class ids of a split by whether training labels name them; empty where all are seen."""
+    unseen = [index for index, name in enumerate(split.classes) if name in UNSEEN_CLASSES]
+    seen = [index for index in range(len(split.classes)) if index not in unseen]
+    return {"seen": seen, "unseen": unseen} if unseen else {}
+
+
+PLUGIN = Plugin(
+    encoders={NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD)},
+    weights={name: shipped_weights(name) for name in SHIPPED},
+    teachers={NANO_VFM: _create_teacher},
+    datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
+    presets={NANO: _presets},
+)

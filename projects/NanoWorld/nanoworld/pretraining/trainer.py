@@ -1,0 +1,105 @@
+"""Pre-training a nano model: the project's training loop with scenes, judgement and weights."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from d2host import CfgNode, comm
+from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
+from d2host.engine.loading import endless_loader
+from declip.models.weights import save_encoder
+from declip.weights.files import half_precision, save_tensors
+from nanoworld.evaluation import close_up_accuracy, judge_affinities, scenes_of
+from nanoworld.pretraining.config import CLIP
+from nanoworld.pretraining.contrastive import ContrastivePretraining
+from nanoworld.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
+from nanoworld.pretraining.self_supervised import SelfSupervisedPretraining
+from nanoworld.vfm import VFM_NAME
+
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def build_pretraining(cfg: CfgNode) -> nn.Module:
+    """The model of ``MODEL.PRETRAINING`` on ``MODEL.DEVICE``."""
+    options = cfg.MODEL.PRETRAINING
+    if options.KIND == CLIP:
+        model: nn.Module = ContrastivePretraining(options.WEIGHTS)
+    else:
+        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION, options.WEIGHTS)
+    return model.to(cfg.MODEL.DEVICE)
+
+
+class PretrainingTrainer(ConfiguredTrainer):
+    """Trains a nano model as a config says.
+
+    Args:
+        cfg: the configuration.
+        model: of :func:`build_pretraining`.
+    """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
+        self.pretraining = model
+        vectors = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
+        solver = cfg.SOLVER
+        options = OptimizerOptions(
+            lr=solver.BASE_LR,
+            weight_decay=solver.WEIGHT_DECAY,
+            no_decay=vectors,
+            betas=tuple(solver.BETAS),
+            eps=solver.EPS,
+        )
+        super().__init__(cfg, model, build_optimizer(model, options))
+
+    def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
+        """Batches of scenes from an iteration on."""
+        solver, options = self.cfg.SOLVER, self.cfg.MODEL.PRETRAINING
+        seed = max(self.cfg.SEED, 0)
+        dataset: SceneDataset = (
+            CaptionedPhotos(seed, options.PHOTOS_PER_SCENE, options.PHOTO_SIZE)
+            if options.KIND == CLIP
+            else TwoViews(seed, options.VIEW_SIZE)
+        )
+        return endless_loader(
+            dataset,
+            seed=seed,
+            images_per_batch=solver.IMS_PER_BATCH,
+            accumulation_steps=solver.ACCUMULATION_STEPS,
+            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+            start_iter=start_iter,
+        )
+
+    def save(self, name: str) -> Path:
+        """Save the run and, beside it, the model's weights so far, in half precision."""
+        path = super().save(name)
+        if comm.is_main_process():
+            self.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE)
+        return path
+
+    def export(self, path: Path) -> Path:
+        """Write the weights as ``MODEL.ENCODER.WEIGHTS`` or ``MODEL.TEACHER.WEIGHTS`` take them."""
+        facts = {"iterations": self.iter + 1, "seed": self.cfg.SEED}
+        if isinstance(self.pretraining, ContrastivePretraining):
+            encoder = self.pretraining.encoder
+            save_encoder(encoder, path, half_precision(encoder.clip.state_dict()), **facts)
+        else:
+            state = self.pretraining.backbone.state_dict()
+            save_tensors(half_precision(state), path, {"model": VFM_NAME, **facts})
+        return path
+
+    def evaluate(self) -> dict:
+        """Close-up accuracy of a nano-CLIP, affinities of a nano-VFM; empty on processes other than 0."""
+        if not comm.is_main_process():
+            return {}
+        scenes = scenes_of(self.cfg.TEST.SCENE_SEED, self.cfg.TEST.MAX_IMAGES)
+        model = self.pretraining.eval()
+        try:
+            if isinstance(model, ContrastivePretraining):
+                results = close_up_accuracy(model.encoder, scenes)
+            else:
+                results = judge_affinities(model.features, scenes)
+        finally:
+            model.train()
+        logging.getLogger(__name__).info("Judged on %d scenes: %s", len(scenes), results)
+        return {"nano": results}

@@ -1,0 +1,124 @@
+"""The command lines behind a row of a table: each is run once, and its results are remembered.
+
+A run lives in a folder named after what it does, so that rows that tables share are trained once, and a reproduction
+that was interrupted goes on where it stopped.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from d2host.engine.errors import DeclipError
+from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
+
+PROMPTS = ("--prompts", "photo")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs rows with seeds.
+
+    Attributes:
+        tools: folder of the project's command lines.
+        folder: of the runs.
+        dataset: nano split to judge on; none that anything was tuned on.
+        options: ``KEY VALUE`` pairs for every training, after those of the row.
+        threads: CPU threads of a run; None: as many as it likes.
+    """
+
+    tools: Path
+    folder: Path
+    dataset: str = "nano_final"
+    options: tuple[str, ...] = ()
+    threads: int | None = None
+
+    def judge_all(self, rows: Iterable[Row], seeds: Sequence[int], jobs: int = 1) -> None:
+        """Run rows with their seeds, each once, ``jobs`` at a time; :meth:`judge` then only remembers.
+
+        Raises:
+            DeclipError: a command line failed; those under way are finished, others not begun.
+        """
+        needed = {(row.kind, row.options, seed): row for row in rows for seed in row.seeds_of(seeds)}
+        with ThreadPoolExecutor(jobs) as pool:
+            pending = [pool.submit(self.judge, row, seed) for (_, _, seed), row in needed.items()]
+            try:
+                for finished in tqdm(as_completed(pending), "trained and judged", len(pending), unit="run"):
+                    finished.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def judge(self, row: Row, seed: int) -> dict[str, float]:
+        """Metrics of a row in percent.
+
+        Raises:
+            DeclipError: a command line failed; its log is named.
+        """
+        match row.kind:
+            case RowKind.ORIGINAL:
+                return self._judge_encoder("nano-clip", row.options[0], self.folder / f"original-{row.options[0]}")
+            case RowKind.DISTILLED:
+                folder = self._training("train_declip.py", "distill_nano.yaml", row, seed, ("TEST.EVAL_PERIOD", "0"))
+                return self._judge_encoder(str(folder / "declip.safetensors"), None, folder)
+            case RowKind.SEGMENTER:
+                results = self.segmenter_output(row, seed).with_name("results.json")
+                found = json.loads(results.read_text(encoding="utf-8"))[self.dataset]
+                return {name: found[name] for name in SEGMENTED}
+
+    def segmenter_output(self, row: Row, seed: int) -> Path:
+        """The evaluator's output folder, with predictions, of a row of kind SEGMENTER."""
+        more = ("DATASETS.TEST", f"('{self.dataset}',)", "TEST.VISUALIZE", "0", "TEST.SAVE_PREDICTIONS", "True")
+        folder = self._training("train_net.py", "declip_catseg_nano.yaml", row, seed, more)
+        return folder / "inference" / self.dataset
+
+    def _training(self, tool: str, config: str, row: Row, seed: int, more: Sequence[str]) -> Path:
+        """Folder of a finished training."""
+        options = (*row.options, *more, *self.options)
+        folder = self.folder / f"{row.kind.value}-{fingerprint(options)}-seed{seed}"
+        arguments = ("--config-file", config, "--resume", *options, "SEED", str(seed), "OUTPUT_DIR", str(folder))
+        self._run(tool, arguments, folder)
+        return folder
+
+    def _judge_encoder(self, weights: str, context: str | None, folder: Path) -> dict[str, float]:
+        common = ("--encoder", "nano", "--weights", weights, *PROMPTS, *(("--contexts", context) if context else ()))
+        regions, dense = folder / "regions", folder / "dense"
+        kind = ("--regions", self.dataset, "--methods", "boxes")
+        self._run("eval_regions.py", (*common, *kind, "--output", str(regions)), regions)
+        self._run("eval_dense.py", (*common, "--datasets", self.dataset, "--output", str(dense)), dense)
+        accuracy = json.loads((regions / "results.json").read_text(encoding="utf-8"))[0]
+        by_context = json.loads((dense / "results.json").read_text(encoding="utf-8"))
+        (by_dataset,) = by_context.values()
+        values = {name: accuracy[name.replace(" ", "_")] for name in REGIONS}
+        return {**values, DENSE: by_dataset[self.dataset]["mIoU"]}
+
+    def _run(self, tool: str, arguments: Sequence[str], folder: Path) -> None:
+        """Run a command line unless it has been run to its end; its output goes to ``folder/output.txt``."""
+        command = [str(self.tools / tool), *arguments]
+        done, log = folder / "done.json", folder / "output.txt"
+        if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == command:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger(__name__).info("%s", " ".join(command))
+        environment = {**os.environ, **({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})}
+        with open(log, "w", encoding="utf-8") as output:
+            result = subprocess.run(
+                [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env=environment, check=False
+            )
+        if result.returncode:
+            lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no output"]
+            raise DeclipError(f"{' '.join(command)} failed, see {log}: {lines[-1]}")
+        done.write_text(json.dumps(command), encoding="utf-8")
+
+
+def fingerprint(options: Sequence[str]) -> str:
+    """Eight hexadecimal digits that stand for options."""
+    return hashlib.sha256(json.dumps(list(options)).encode()).hexdigest()[:8]

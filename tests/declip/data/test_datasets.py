@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from catseg.config import get_catseg_cfg
+from d2host import DatasetCatalog
+from d2host.engine.config_file import config_folders
+from d2host.engine.errors import DataError
+from declip.data.benchmarks import FOLDER_DATASETS
+from declip.data.class_lists import load_class_list
+from declip.data.datasets import class_names, dataset_metadata, dataset_records, register_datasets
+
+ADE = "ade20k_150_test_sem_seg"
+
+
+@pytest.fixture
+def ade_tree(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    images = tmp_path / "ADEChallengeData2016/images/validation"
+    labels = tmp_path / "ADEChallengeData2016/annotations/validation"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    for name in ("b", "a"):
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(images / f"{name}.jpg")
+        Image.fromarray(np.ones((6, 8), np.uint8)).save(labels / f"{name}.png")
+    return tmp_path
+
+
+def test_a_folder_dataset_pairs_images_with_labels_in_order(ade_tree):
+    records = dataset_records(ADE)
+    assert [record["image_id"] for record in records] == ["a", "b"]
+    assert (records[0]["height"], records[0]["width"]) == (6, 8)
+    assert records[0]["sem_seg_file_name"].endswith("annotations/validation/a.png")
+
+
+def test_metadata_says_how_to_read_and_colour_a_dataset():
+    metadata = dataset_metadata(ADE)
+    assert len(metadata.stuff_classes) == len(metadata.stuff_colors) == 150
+    assert (metadata.ignore_label, metadata.reduce_zero_label, metadata.evaluator_type) == (255, True, "sem_seg")
+    assert list(class_names(ADE)) == load_class_list("ade20k_150")
+
+
+def test_registering_again_changes_nothing():
+    before = set(DatasetCatalog.list())
+    register_datasets()
+    assert set(DatasetCatalog.list()) == before
+
+
+def test_a_missing_dataset_names_folder_and_preparation(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(DataError, match=f"{tmp_path}/ADE.*does not exist: unpack ADEChallengeData2016"):
+        dataset_records(ADE)
+    with pytest.raises(DataError, match=r"coco/train2017, which does not exist.*run datasets/prepare_coco_stuff"):
+        dataset_records("coco_2017_train_stuff_all_sem_seg")
+
+
+def test_an_image_without_label_is_named(ade_tree):
+    (ade_tree / "ADEChallengeData2016/annotations/validation/b.png").unlink()
+    with pytest.raises(DataError, match=r"lacks 1 label files in .*annotations/validation, among them that of b"):
+        dataset_records(ADE)
+
+
+def test_an_empty_image_folder_is_named(ade_tree):
+    for file in (ade_tree / "ADEChallengeData2016/images/validation").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"no \.jpg file in"):
+        dataset_records(ADE)
+
+
+def test_an_unknown_dataset_lists_the_known_ones():
+    with pytest.raises(DataError, match=r"'ade' is not registered.*nano_val_unseen"):
+        class_names("ade")
+
+
+def test_nano_groups_the_classes_into_seen_and_unseen():
+    groups = dataset_metadata("nano_val_unseen").class_groups
+    assert (len(groups["seen"]), len(groups["unseen"])) == (42, 12)
+    assert not dataset_metadata("nano_val").class_groups
+
+
+def test_things_are_told_from_stuff_where_the_dataset_says_so():
+    for name, things in (
+        ("coco_2017_test_stuff_all_sem_seg", ("person", "toothbrush")),
+        ("coco_2017_test_object_sem_seg", ("person", "toothbrush")),
+        ("cityscapes_19_test_sem_seg", ("person", "bicycle")),
+        ("voc_2012_test_background_sem_seg", ("aeroplane", "tvmonitor")),
+    ):
+        metadata = dataset_metadata(name)
+        named = [label for label, thing in zip(metadata.stuff_classes, metadata.is_thing, strict=True) if thing]
+        assert (named[0], named[-1]) == things
+    assert dataset_metadata(ADE).is_thing is None
+
+
+def test_every_benchmark_has_an_evaluation_config():
+    tested = {
+        name
+        for folder in config_folders()
+        for path in folder.glob("eval_*.yaml")
+        for name in get_catseg_cfg(path).DATASETS.TEST
+    }
+    assert {name for name in FOLDER_DATASETS if "train" not in name} <= tested

@@ -1,0 +1,92 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from declip import build_encoder
+from declip.evaluation.zero_shot import Protocol, Vocabulary, WindowGrid, ZeroShotSegmenter
+from declip.evaluation.zero_shot import segmenter as segmenter_module
+from declip.models.attention import ContextType
+
+VOCABULARY = Vocabulary.of(["red ring; scarlet ring", "grass", "background", "blue star, navy star"])
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return build_encoder("nano", context="qk").eval()
+
+
+def build(encoder, **settings):
+    torch.manual_seed(3)
+    embeddings = F.normalize(torch.randn(len(VOCABULARY.names), encoder.embed_dim), dim=1)
+    protocol = Protocol(**{"short_side": 0, "window": 32, "stride": 16, **settings})
+    return ZeroShotSegmenter(encoder, embeddings, VOCABULARY, protocol, windows_at_once=3)
+
+
+def sample(height, width, seed=0):
+    image = torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed))
+    return {"image": image, "height": height + 9, "width": width - 5}
+
+
+@torch.no_grad()
+def plainly(segmenter, inputs):
+    """Every probability of every pixel at once."""
+    encoder, protocol = segmenter.encoder, segmenter.protocol
+    image = encoder.normalize(inputs["image"])
+    grid = WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, encoder.patch_size)
+    windows = [encoder.encode_dense(window[None]).content for window in grid.cut(image)]
+    cosines = torch.einsum("bchw,nc->bnhw", F.normalize(torch.cat(windows), dim=1), segmenter.embeddings)
+    rows, columns = grid.way_back((inputs["height"], inputs["width"]), image.device)
+    names = (protocol.logit_scale * (rows @ grid.lay_out(cosines) @ columns.T)).softmax(dim=0)
+    owners = torch.tensor(VOCABULARY.owners)
+    classes = torch.stack([names[owners == k].max(dim=0).values for k in range(len(VOCABULARY.synonyms))])
+    best, labels = classes.max(dim=0)
+    labels[best < protocol.threshold] = VOCABULARY.background
+    return labels
+
+
+@pytest.mark.parametrize("chunk_pixels", [1, 2**23])
+@pytest.mark.parametrize("threshold", [0.0, 0.22])
+def test_labels_are_the_most_probable_classes_whatever_the_chunks(encoder, monkeypatch, threshold, chunk_pixels):
+    monkeypatch.setattr(segmenter_module, "CHUNK_PIXELS", chunk_pixels)
+    segmenter = build(encoder, threshold=threshold, logit_scale=3.0)
+    inputs = sample(41, 70)
+    labels, expected = segmenter([inputs])[0]["sem_seg"], plainly(segmenter, inputs)
+    assert (labels == expected).double().mean() > 0.999
+    assert (expected == VOCABULARY.background).any() == (threshold > 0) or threshold == 0
+
+
+def test_images_of_a_batch_do_not_influence_one_another(encoder):
+    segmenter = build(encoder)
+    inputs = [sample(41, 70, 1), sample(48, 33, 2), sample(41, 70, 3)]
+    together = segmenter(inputs)
+    for output, each in zip(together, inputs, strict=True):
+        alone = segmenter([each])[0]["sem_seg"]
+        assert output["sem_seg"].shape == (each["height"], each["width"])
+        assert (output["sem_seg"] == alone).double().mean() > 0.999
+
+
+def test_context_types_are_judged_together_as_they_are_alone(encoder):
+    segmenter, inputs = build(encoder, threshold=0.1), [sample(41, 70), sample(48, 33)]
+    contexts = (ContextType.VANILLA, ContextType.MASKCLIP, ContextType.QK)
+    together = segmenter.by_context(inputs, contexts)
+    assert tuple(together) == contexts
+    torch.testing.assert_close(together[ContextType.QK], segmenter(inputs))
+    for context in contexts:
+        alone = ZeroShotSegmenter(
+            build_as(encoder, context), segmenter.embeddings, VOCABULARY, segmenter.protocol, windows_at_once=3
+        )
+        for output, expected in zip(together[context], alone(inputs), strict=True):
+            assert (output["sem_seg"] == expected["sem_seg"]).double().mean() > 0.999
+
+
+def build_as(encoder, context):
+    other = build_encoder("nano", context=context.value).eval()
+    other.load_state_dict(encoder.state_dict())
+    return other
+
+
+def test_synonyms_belong_to_their_class():
+    assert VOCABULARY.names[:3] == ["red ring", "scarlet ring", "grass"]
+    assert VOCABULARY.owners == [0, 0, 1, 2, 3, 3] and VOCABULARY.background == 2
+    assert Vocabulary.of(["grass"]).background is None
