@@ -24,11 +24,9 @@ from d2host.engine.errors import DataError
 from declip.data.class_lists import load_class_list
 from declip.data.mapper import TestMapper
 from declip.data.palette import class_palette
-from declip.data.reading import read_image
+from declip.data.reading import IMAGE_SUFFIXES, read_image
 from declip.evaluation.sem_seg_evaluator import to_labels
 from declip.evaluation.visualizer import Segmentation, draw
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def main(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from d2host.engine.loading import list_loader
-from declip.data.image_sources import ImageRecord
+from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
 from declip.models.attention import ContextType
@@ -136,7 +136,7 @@ class _RegionViews(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         regions = self.images[index]
-        image = ImageRecord(regions.file_name).read()
+        image = regions.image()
         if RegionMethod.CROPS in self.methods:
             enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
             return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
@@ -150,7 +150,10 @@ class _RegionViews(Dataset):
             "labels": regions.labels,
         }
         if RegionMethod.MASKS in self.methods:
-            masks = transforms.resize(regions.masks(), inner, transforms.InterpolationMode.NEAREST)
+            masks = regions.masks()
+            label_name = f"panoptic label {regions.panoptic_file_name}"
+            check_same_size(image.shape[-2:], masks.shape[-2:], regions.file_name, label_name)
+            masks = transforms.resize(masks, inner, transforms.InterpolationMode.NEAREST)
             sample["masks"] = transforms.pad(masks, padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
             sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
