@@ -29,7 +29,9 @@ class SegmentationTrainer(ConfiguredTrainer):
         return build_train_loader(self.cfg, start_iter)
 
     def evaluate(self) -> dict:
-        """Evaluate the model as it is; metrics without those of single classes, for the log."""
+        """Metrics of the model as it is, without those of single classes, for the log; none without test sets."""
+        if not self.cfg.DATASETS.TEST:
+            return {}
         results = evaluate_datasets(self.cfg, unwrap(self.model))
         return {name: without_classes(result["sem_seg"]) for name, result in results.items()}
 

@@ -19,7 +19,7 @@ from d2host.engine import run_command
 from declip import build_encoder
 from declip.models.attention import ContextType
 from declip.teachers.foundation import FoundationTeacher
-from nanoworld.evaluation import ALIKE, judge_affinities, scenes_of
+from nanoworld.evaluation import ALIKE, evaluate_affinities, scenes_of
 from nanoworld.vfm import VFM_NAME
 
 
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     models = {f"{VFM_NAME}, {weights}": teacher_features(weights) for weights in args.teachers}
     models |= {f"{weights}, {args.context}": encoder_features(weights, args.context) for weights in args.encoders}
     scenes = scenes_of(args.scene_seed, args.scenes)
-    rows = [[name, *judge_affinities(features, scenes).values()] for name, features in models.items()]
+    rows = [[name, *evaluate_affinities(features, scenes).values()] for name, features in models.items()]
     headers = ["features", "AUROC", f"above {ALIKE} within a segment %", "across a thing and a stuff %"]
     print(tabulate(rows, headers, tablefmt="github", floatfmt=("", ".4f", ".1f", ".1f")))
 

@@ -35,7 +35,7 @@ def main(args) -> None:
         raise CheckpointError(
             f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give its OUTPUT_DIR or MODEL.PRETRAINING.WEIGHTS"
         )
-    logging.getLogger("declip").info("Judging %s", checkpoint or weights)
+    logging.getLogger("declip").info("Evaluating %s", checkpoint or weights)
     print_csv_format(trainer.evaluate())
 
 

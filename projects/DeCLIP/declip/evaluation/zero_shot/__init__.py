@@ -1,7 +1,6 @@
 """Dense zero-shot segmentation: how well patch features alone name pixels, without a trained head.
 
 * :class:`Vocabulary`: names per class, and what counts as background
-* :class:`WindowGrid`: windows of an image, and the exact way back from their logits to the image
 * :class:`ZeroShotSegmenter`: images in, labels out
 * :class:`Protocol`, :data:`PRESETS`: settings per dataset as published
 * :func:`evaluate_zero_shot`: datasets and context types in one table
@@ -13,14 +12,12 @@ from declip.evaluation.zero_shot.protocol import DATASETS, PRESETS, Protocol, kn
 from declip.evaluation.zero_shot.run import evaluate_zero_shot
 from declip.evaluation.zero_shot.segmenter import ZeroShotSegmenter
 from declip.evaluation.zero_shot.vocabulary import Vocabulary, zero_shot_vocabulary
-from declip.evaluation.zero_shot.windows import WindowGrid
 
 __all__ = [
     "DATASETS",
     "PRESETS",
     "Protocol",
     "Vocabulary",
-    "WindowGrid",
     "ZeroShotSegmenter",
     "evaluate_zero_shot",
     "known_presets",
