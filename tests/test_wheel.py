@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(
+    tuple(map(int, version("setuptools").split(".")[:2])) < (70, 1), reason="older setuptools build no wheel alone"
+)
 PARTS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "d2host", "catseg", "projects")
-OLD_SETUPTOOLS = tuple(map(int, version("setuptools").split(".")[:2])) < (70, 1)
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
@@ -27,8 +29,9 @@ for package in (d2host, declip, catseg, nanoworld):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if module.name != "d2host.real":  # needs Detectron2
             importlib.import_module(module.name)
-data = [name for name in opened if str(site) in name and Path(name).suffix not in (".py", ".pyc")]
-data = [name for name in data if Path(name).is_relative_to(site) and Path(name).is_file()]
+packages = [site / name for name in ("catseg", "d2host", "declip", "nanoworld")]
+read = [Path(name) for name in opened if any(Path(name).is_relative_to(package) for package in packages)]
+data = [path for path in read if path.is_file() and path.suffix not in (".py", ".pyc")]
 assert not data, f"importing opens {data}"
 assert not [path for path in sys.path if path.startswith(sys.argv[1])], sys.path
 ours = [each for name, each in sys.modules.items() if name.split(".")[0] in ("catseg", "d2host", "declip", "nanoworld")]
@@ -98,15 +101,11 @@ def run(python, code, folder, *arguments):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(OLD_SETUPTOOLS, reason="setuptools before 70.1 builds no wheel by itself")
 def test_every_module_imports_from_the_wheel_and_opens_no_data(installed, tmp_path):
     result = run(installed, IMPORT_EVERYTHING, tmp_path, str(REPOSITORY))
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(OLD_SETUPTOOLS, reason="setuptools before 70.1 builds no wheel by itself")
 def test_the_wheel_holds_recipes_class_lists_and_weights_and_evaluates(installed, tmp_path):
     result = run(installed, EVALUATE, tmp_path)
     assert result.returncode == 0, result.stderr
