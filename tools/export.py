@@ -54,7 +54,8 @@ def export_segmentation(args: argparse.Namespace) -> str:
     if args.output.suffix not in PROGRAMS or not args.classes:
         raise ConfigError("a CAT-Seg model is exported to .pt2 or .onnx, with the --classes that it shall segment")
     classes = load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes
-    model = build_model(get_catseg_cfg(args.config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", args.weights, *args.opts])).eval()
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", args.weights, *args.opts]
+    model = build_model(get_catseg_cfg(args.config_file, opts)).eval()
     load_model_weights(args.weights, model)
     program = SegmentationProgram(model, classes)
     difference = export_program(program, model.side, args.output, dynamic_batch=False)

@@ -20,7 +20,9 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    return save_encoder(declip.build_encoder("nano", "random", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors")
+    return save_encoder(
+        declip.build_encoder("nano", "random", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors"
+    )
 
 
 def test_eval_dense_compares_context_types(tool, weights, tmp_path):

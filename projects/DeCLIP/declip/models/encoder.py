@@ -243,4 +243,3 @@ class DenseCLIP(nn.Module):
                     f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
                     f"choose blocks from 0 to {count - 1}"
                 )
-

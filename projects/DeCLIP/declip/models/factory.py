@@ -13,7 +13,6 @@ from declip.models.weights import load_encoder_weights
 from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
 
-
 RANDOM = "random"  # as weights: those a model is initialised with
 
 

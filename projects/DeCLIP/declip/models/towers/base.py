@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 

@@ -43,7 +43,7 @@ class EvaTower(ImageTower):
         trunk = self.trunk
         grid = images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size
         patches = trunk.patch_embed(images)
-        x = torch.cat([trunk.cls_token.expand(len(images), -1, -1).to(patches.dtype), patches], dim=1)
+        x = torch.cat([trunk.cls_token.expand(images.shape[0], -1, -1).to(patches.dtype), patches], dim=1)
         x = trunk.pos_drop(x + resample_positions(trunk.pos_embed[0], grid, self.num_prefix_tokens).to(x.dtype))
         rope = self.rotary_embedding(grid, x.device)
         if drop_patches and trunk.patch_drop is not None:

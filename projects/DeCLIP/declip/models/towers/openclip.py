@@ -36,7 +36,7 @@ class OpenCLIPTower(ImageTower):
         """See :class:`ImageTower`."""
         visual = self.visual
         patches = visual.conv1(images)
-        class_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        class_token = visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         x = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
         x = x + resample_positions(visual.positional_embedding, tuple(patches.shape[-2:]), 1).to(x.dtype)
         return Tokens(visual.ln_pre(visual.patch_dropout(x) if drop_patches else x))
