@@ -38,7 +38,7 @@ def main(args) -> None:
 
 
 def with_whole_model(cfg, resume: bool):
-    """``cfg`` with the checkpoint to go on from as ``MODEL.WEIGHTS``, so that the encoder needs no weights of its own."""
+    """``cfg`` with the checkpoint to go on from as ``MODEL.WEIGHTS``: the encoder then needs no weights of its own."""
     last = RunCheckpointer(cfg.OUTPUT_DIR).last() if resume else None
     if not last:
         return cfg

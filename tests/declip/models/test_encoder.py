@@ -186,7 +186,7 @@ def test_weights_are_random_only_where_asked(weights):
 
 def test_a_tokenizer_without_its_package_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match="tokenizer of 'ViT-B-16-SigLIP' .*: pip install transformers"):
+    with pytest.raises(ConfigError, match=r"tokenizer of 'ViT-B-16-SigLIP' .*: pip install transformers"):
         load_tokenizer("ViT-B-16-SigLIP")(["a cat"])
 
 

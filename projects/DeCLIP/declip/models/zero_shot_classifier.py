@@ -92,17 +92,16 @@ class ClassEmbeddings(nn.Module):
         Where gradients are wanted and the text tower trains they are computed anew, under the caller's autocast;
         otherwise they are kept, in the tower's own precision, and serve inference and training alike.
         """
-        parameters = encoder.text_parameters()
+        parameters, device = encoder.text_parameters(), encoder.pixel_mean.device
         kept = self._vocabulary(encoder, tuple(class_names))
         shape = (len(class_names), self.templates.num_prompts, -1)
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return encoder.encode_text(kept.tokens).view(shape)
-        state = tuple(
-            (id(p), p.dtype, p.device, p.sum().item() if p.is_inference() else p._version) for p in parameters
-        )
+        versions = [p.sum().item() if p.is_inference() else p._version for p in parameters]
+        state = [(id(p), p.dtype, p.device, version) for p, version in zip(parameters, versions, strict=True)]
         if kept.state != state:
-            # an inference tensor could not take part in a later training
-            with torch.inference_mode(False), torch.no_grad(), torch.autocast(state[0][2].type, enabled=False):
+            # what inference mode makes could not take part in a later training
+            with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
                 kept.state, kept.embeddings = state, encoder.encode_text(kept.tokens).view(shape)
         return kept.embeddings
 
@@ -125,5 +124,5 @@ class _Kept:
 
     def __init__(self, tokens: Tensor) -> None:
         self.tokens = tokens
-        self.state: tuple | None = None
+        self.state: list[tuple] = []
         self.embeddings: Tensor | None = None
