@@ -27,7 +27,7 @@ def main(args) -> None:
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     cfg.freeze()
     setup_run(cfg, args)
-    model = build_model(cfg)
+    model = build_model(with_whole_model(cfg, args.resume))
     log_size(model)
     if args.eval_only:
         evaluate_only(cfg, model, args.resume)
@@ -35,6 +35,17 @@ def main(args) -> None:
     if cfg.MODEL.WEIGHTS:
         load_model_weights(cfg.MODEL.WEIGHTS, model)
     SegmentationTrainer(cfg, model).run(args.resume)
+
+
+def with_whole_model(cfg, resume: bool):
+    """``cfg`` with the checkpoint to go on from as ``MODEL.WEIGHTS``: the encoder then needs no weights of its own."""
+    last = RunCheckpointer(cfg.OUTPUT_DIR).last() if resume else None
+    if not last:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(last)
+    return cfg
 
 
 def evaluate_only(cfg, model, newest: bool) -> None:
