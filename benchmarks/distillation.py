@@ -32,8 +32,7 @@ from declip.distill.task import Distillation, DistillationForm, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.losses.terms import context_loss
 from declip.models.encoder import DenseCLIP, DenseFeatures
-from declip.models.towers import EvaTower
-from declip.models.towers.base import Tokens
+from declip.models.towers import EvaTower, Tokens
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 from measure import best_time, in_new_process, peak_memory, print_table
@@ -56,9 +55,7 @@ class PlainTower(EvaTower):
 
     def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """Block ``index``, every token of it."""
-        cosines, sines = (table[self.num_prefix_tokens :] for table in tokens.rotary)
-        signs = sines.new_tensor([-1.0, 1.0]).repeat(sines.shape[1] // 2)
-        return tokens._replace(x=self.blocks[index](tokens.x, rope=torch.cat([sines * signs, cosines], dim=1)))
+        return tokens._replace(x=self.blocks[index](tokens.x, rope=tokens.rope))
 
 
 class PlainDistillation(Distillation):
@@ -90,7 +87,7 @@ class PlainDistillation(Distillation):
 def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple[int, int] = PHOTO) -> dict:
     """One optimizer step of the published ViT-B recipe; ``plain`` materialises attention maps too."""
     torch.manual_seed(0)
-    student = build_encoder("EVA02-B-16")
+    student = build_encoder("EVA02-B-16", "random")
     original, student.recompute = copy.deepcopy(student) if plain else frozen_copy(student), recompute
     choose_trainable(student, DistillationForm.DECOUPLED)
     foundation = FoundationTeacher("dinov2_vitb14", "random", precision)

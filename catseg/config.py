@@ -7,14 +7,14 @@ what is read and nothing else: the keys below, and those of every training, whic
 from collections.abc import Sequence
 from pathlib import Path
 
-from catseg.modeling.text import PromptSet
 from d2host import CfgNode
 from d2host.engine.config import add_run_config, add_solver_config, check_solver
 from d2host.engine.config_file import check_at_least, check_choices, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
+from declip.models.templates import Templates
 
 
 def add_catseg_config(cfg: CfgNode) -> None:
@@ -31,14 +31,14 @@ def add_catseg_config(cfg: CfgNode) -> None:
 def _add_encoder(cfg: CfgNode) -> None:
     encoder = cfg.MODEL.ENCODER = CfgNode()
     encoder.NAME = "EVA02-B-16"  # an open_clip model name, or nano
-    encoder.WEIGHTS = ""  # a weight file or an open_clip pretrained tag; empty: random weights
+    encoder.WEIGHTS = ""  # a weight file, an open_clip pretrained tag, a plug-in's name, or random
     encoder.CONTEXT = ""  # q, k, v, qk, all, vanilla, maskclip; empty: what the weight file says, else qk
     encoder.ATTENTION_SCALE = ""  # sqrt_d, none; empty: what the weight file says, else sqrt_d
     encoder.FINETUNE = "attention"  # frozen, attention (queries, values and positions of both towers), full
     encoder.GRID = 24  # tokens per side of what the encoder sees: 384 px at patch 16, 336 px at patch 14
     encoder.GUIDANCE_BLOCKS = ()  # two block indices; empty: the ends of the first two thirds of the depth
     cfg.MODEL.TEXT = CfgNode()
-    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), name ("{}"), imagenet (80)
+    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), photo, name ("{}"), imagenet (80)
 
 
 def _add_head(cfg: CfgNode) -> None:
@@ -139,7 +139,7 @@ def check_config(cfg: CfgNode) -> None:
             ["", *(kind.value for kind in AttentionScale)],
         ),
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
-        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in PromptSet]),
+        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in Templates]),
         "TEST.AMP.DTYPE": (cfg.TEST.AMP.DTYPE, [precision.value for precision in Precision]),
         "TEST.SEM_SEG_OUTPUT": (cfg.TEST.SEM_SEG_OUTPUT, ["labels", "scores"]),
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, ["RGB"]),

@@ -24,7 +24,7 @@ from d2host.engine import run_command
 from d2host.engine.checkpoint import write_atomically
 from d2host.engine.errors import CheckpointError, ConfigError
 from declip import build_encoder
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.weights import load_encoder_weights, save_encoder
 from declip.weights.files import half_precision, read_metadata
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     if args.encoder:
         convert_encoder(args)
     else:
-        cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
+        cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "random", "MODEL.DEVICE", "cpu"])
         model = build_model(cfg)
         load_model_weights(args.input, model)
         write_atomically(args.output, lambda file: torch.save({"model": model.state_dict()}, file))
@@ -51,7 +51,7 @@ def convert_encoder(args: argparse.Namespace) -> None:
     """Write an encoder's weights with what is known about them; facts in the input are kept."""
     facts = read_metadata(args.input)
     given = {"context": args.context, "attention_scale": args.attention_scale}
-    encoder = build_encoder(args.encoder, **{key: value or facts.get(key) for key, value in given.items()})
+    encoder = build_encoder(args.encoder, "random", **{key: value or facts.get(key) for key, value in given.items()})
     translation = load_encoder_weights(encoder, args.input)
     more = {key: value for key, value in facts.items() if key not in ("format", "model", *given, "image_size")}
     state = encoder.clip.state_dict()

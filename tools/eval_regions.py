@@ -20,17 +20,18 @@ from declip import build_encoder
 from declip.data.root import dataset_root
 from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
 from declip.evaluation.regions.report import write_report
-from declip.models.attention import AttentionScale, ContextType
-from declip.models.zero_shot_classifier import Templates, cached_names
+from declip.models.contexts import AttentionScale, ContextType
+from declip.models.templates import Templates
+from declip.models.zero_shot_classifier import cached_names
 
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     setup_logger(str(args.output), name="declip")
     regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
-    encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
-    if not args.weights:
-        logging.getLogger("declip").warning("--weights is empty: a random encoder's numbers mean nothing")
+    encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
+    if args.weights == "random":
+        logging.getLogger("declip").warning("--weights is random: the numbers of such an encoder mean nothing")
     sides = args.sides or [encoder.image_size]
     for side in sides:
         if side % encoder.patch_size:
@@ -72,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
-    add("--weights", default="", help="a weight file, an open_clip tag, or a shipped name (nano-clip, nano-declip)")
+    add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
     kinds = [kind.value for kind in ContextType]
     add("--contexts", nargs="+", choices=kinds, help="how the last block attends (default: as the weights say)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")

@@ -20,13 +20,14 @@ from catseg.modeling.inference import (
     segment_scores,
 )
 from catseg.modeling.loss import binary_cross_entropy
-from catseg.modeling.text import ClassEmbeddings, PromptSet
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError, DataError
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
-from declip.models.factory import build_encoder
+from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.templates import Templates
+from declip.models.zero_shot_classifier import ClassEmbeddings
 
 
 def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:
@@ -95,9 +96,10 @@ class CATSeg(nn.Module):
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
         options = cfg.MODEL.ENCODER
-        encoder = build_encoder(
-            options.NAME, options.WEIGHTS or None, options.CONTEXT or None, options.ATTENTION_SCALE or None
-        )
+        weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
+        if not weights:
+            raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
+        encoder = build_encoder(options.NAME, weights, options.CONTEXT or None, options.ATTENTION_SCALE or None)
         apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
         shapes = {
             "content": ShapeSpec(channels=encoder.embed_dim, stride=encoder.patch_size),
@@ -107,7 +109,7 @@ class CATSeg(nn.Module):
         return {
             "encoder": encoder,
             "head": build_sem_seg_head(cfg, shapes),
-            "class_embeddings": ClassEmbeddings(PromptSet(cfg.MODEL.TEXT.PROMPTS)),
+            "class_embeddings": ClassEmbeddings(Templates(cfg.MODEL.TEXT.PROMPTS)),
             "train_classes": class_names(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else (),
             "grid": options.GRID,
             "blocks": guidance_blocks(encoder, options.GUIDANCE_BLOCKS),

@@ -20,7 +20,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    return save_encoder(declip.build_encoder("nano", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors")
+    return save_encoder(declip.build_encoder("nano", "random", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors")
 
 
 def test_eval_dense_compares_context_types(tool, weights, tmp_path):
@@ -85,7 +85,7 @@ def test_weights_are_converted_and_remember_what_they_are(tool, tmp_path):
 
 
 def test_halved_weights_keep_what_was_known_about_them(tool, tmp_path):
-    encoder = declip.build_encoder("nano", context="k", attention_scale="none")
+    encoder = declip.build_encoder("nano", "random", context="k", attention_scale="none")
     save_encoder(encoder, tmp_path / "full.safetensors", teacher="dinov2_vitb14")
     half = tmp_path / "half.safetensors"
     result = tool("convert_checkpoint.py", tmp_path / "full.safetensors", "--encoder", "nano", "--half", "-o", half)

@@ -28,7 +28,7 @@ def training_batch(count=2, size=128):
 
 @pytest.mark.parametrize(("depth_of", "expected"), [("nano", (1, 3))])
 def test_guidance_comes_from_the_ends_of_the_first_two_thirds(depth_of, expected):
-    assert guidance_blocks(build_encoder(depth_of)) == expected
+    assert guidance_blocks(build_encoder(depth_of, "random")) == expected
 
 
 def test_guidance_blocks_of_the_published_depths():

@@ -11,7 +11,7 @@ VOCABULARY = ("red circle", "grass, lawn", "wood")
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return build_encoder("nano").eval()
+    return build_encoder("nano", "random").eval()
 
 
 def test_embeddings_are_those_of_the_filled_templates(encoder):

@@ -23,7 +23,7 @@ def foundation():
 
 def distillation(foundation, form=DistillationForm.DECOUPLED, context="qk", last_n_blocks=0):
     torch.manual_seed(0)
-    student = build_encoder("nano", context=context)
+    student = build_encoder("nano", "random", context=context)
     original = frozen_copy(student)
     choose_trainable(student, form, last_n_blocks)
     return Distillation(student, Teachers(ClipTeacher(original), foundation), form, LossWeights(2.0, 0.5))
@@ -51,7 +51,7 @@ def test_each_form_has_its_losses_and_trains_all_it_leaves_trainable(form, found
 def test_a_teacher_of_autocasts_precision_says_the_same_in_half_the_memory(batch):
     torch.manual_seed(0)
     crops = torch.cat([sample["crops"] for sample in batch]).float()
-    encoder = build_encoder("nano")
+    encoder = build_encoder("nano", "random")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expected = ClipTeacher(encoder)(crops)
         teacher = ClipTeacher(encoder, precision=Precision.BF16)
@@ -107,7 +107,7 @@ def test_teachers_neither_train_nor_belong_to_the_model(foundation, batch):
     ],
 )
 def test_what_gets_no_gradient_is_frozen(context, form, frozen, trains):
-    student = build_encoder("nano", context=context)
+    student = build_encoder("nano", "random", context=context)
     choose_trainable(student, DistillationForm(form))
     training = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
     assert not [name for name in training if frozen in name or "visual" not in name]
@@ -115,7 +115,7 @@ def test_what_gets_no_gradient_is_frozen(context, form, frozen, trains):
 
 
 def test_only_the_last_blocks_train_where_asked():
-    student = build_encoder("nano", context="qk")
+    student = build_encoder("nano", "random", context="qk")
     choose_trainable(student, DistillationForm.DECOUPLED, last_n_blocks=2)
     training = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
     assert {name.split("resblocks.")[1][0] for name in training if "resblocks." in name} == {"4", "5"}
@@ -125,7 +125,7 @@ def test_only_the_last_blocks_train_where_asked():
 
 
 def test_the_original_keeps_its_image_tower_and_shares_the_text_tower():
-    student = build_encoder("nano")
+    student = build_encoder("nano", "random")
     original = frozen_copy(student)
     before = original.clip.visual.conv1.weight.clone()
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_the_original_keeps_its_image_tower_and_shares_the_text_tower():
 
 def test_interpolation_mixes_student_and_original():
     torch.manual_seed(0)
-    student, original = build_encoder("nano"), build_encoder("nano")
+    student, original = build_encoder("nano", "random"), build_encoder("nano", "random")
     name = "visual.conv1.weight"
     mixed = interpolated_state(student, original, 0.75)[name]
     own, other = student.clip.state_dict()[name], original.clip.state_dict()[name]
@@ -172,7 +172,7 @@ def test_an_impossible_teacher_is_refused(name, sentence):
 def test_saved_weights_of_another_state_keep_their_facts(tmp_path):
     from declip.models.weights import save_encoder
 
-    student = build_encoder("nano", context="q", attention_scale="none")
+    student = build_encoder("nano", "random", context="q", attention_scale="none")
     state = {name: torch.zeros_like(tensor) for name, tensor in student.clip.state_dict().items()}
     path = save_encoder(student, tmp_path / "declip.safetensors", state, teacher="dinov2_vitb14", iterations=7)
     facts = read_metadata(path)

@@ -60,7 +60,7 @@ def test_text_embeddings_are_open_clips_own_for_short_and_full_prompts(encoder):
     for tokens in (torch.tensor([[1, 7, 49, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), torch.randint(1, 49, (3, 12))):
         tokens[:, -1] = torch.where(tokens[:, -1] == 0, 0, 49)
         with torch.no_grad():
-            torch.testing.assert_close(encoder.encode_tokens(tokens), encoder.clip.encode_text(tokens))
+            torch.testing.assert_close(encoder.encode_text(tokens), encoder.clip.encode_text(tokens))
 
 
 def test_dense_features_of_the_vanilla_block_are_open_clips_tokens(encoder):
@@ -146,7 +146,7 @@ def test_blocks_without_hidden_features_are_refused(encoder):
 
 @pytest.mark.parametrize("context", ContextType)
 def test_nano_runs_under_every_context(context):
-    features = declip.build_encoder("nano", context=context.value).encode_dense(torch.randn(1, 3, 24, 40), (0,))
+    features = declip.build_encoder("nano", "random", context=context.value).encode_dense(torch.randn(1, 3, 24, 40), (0,))
     assert features.content.shape == (1, 128, 3, 5) and features.content.isfinite().all()
 
 
@@ -176,13 +176,13 @@ def test_a_missing_weight_file_is_named():
 @pytest.mark.parametrize("key", ["context", "attention_scale"])
 def test_unknown_variants_list_the_known_ones(key):
     with pytest.raises(ConfigError, match=f"{key} 'other' is unknown: choose one of"):
-        declip.build_encoder("nano", **{key: "other"})
+        declip.build_encoder("nano", "random", **{key: "other"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-16-quickgelu", "EVA02-B-16", "ViT-B-16-SigLIP"])
 def test_full_size_families_agree_with_open_clip(name):
-    encoder = declip.build_encoder(name).eval()
+    encoder = declip.build_encoder(name, "random").eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, mean=0.5 if parameter.dim() < 2 else 0.0, std=0.03)
     picture = torch.randn(1, 3, encoder.image_size, encoder.image_size)

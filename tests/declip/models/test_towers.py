@@ -12,7 +12,7 @@ from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
 from declip.models.towers.base import resample_positions
-from declip.models.towers.rotary import Rotary
+
 from declip.models.towers.select import _is_eva02
 
 SMALL = {
@@ -95,7 +95,7 @@ def test_only_queries_values_and_positions_of_both_towers_move_under_attention_t
     apply_finetuning(encoder, FinetunePolicy.ATTENTION)
     loss = encoder.encode_dense(images()).content.square().mean()
     tokens = torch.tensor([[1, 2, 3, 19, 0, 0, 0, 0]])
-    (loss + encoder.encode_tokens(tokens).square().mean()).backward()
+    (loss + encoder.encode_text(tokens).square().mean()).backward()
     moved = {name for name, p in encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert any("pos_embed" in name for name in moved) and "clip.text.positional_embedding" in moved
     assert all("attn" in name or "pos" in name for name in moved)

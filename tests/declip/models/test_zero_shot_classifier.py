@@ -9,7 +9,7 @@ from declip.models.zero_shot_classifier import Templates, cached_names, embed_na
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return build_encoder("nano").eval()
+    return build_encoder("nano", "random").eval()
 
 
 def test_an_embedding_is_the_mean_direction_of_its_prompts(encoder):

@@ -1,10 +1,9 @@
 """From a configuration to the parts of a distillation."""
 
-import logging
-
 import torch
 
 from d2host import CfgNode
+from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
 from declip.data.root import dataset_root
@@ -12,7 +11,7 @@ from declip.distill.dataset import DistillationDataset
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.task import Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.models.factory import build_encoder
+from declip.models.factory import build_encoder, known_weights
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 
@@ -33,9 +32,9 @@ def build_distillation(cfg: CfgNode) -> Distillation:
 def _build(cfg: CfgNode) -> Distillation:
     options, form = cfg.MODEL.ENCODER, DistillationForm(cfg.MODEL.DISTILL.FORM)
     device = torch.device(cfg.MODEL.DEVICE)
-    student = build_encoder(options.NAME, options.WEIGHTS or None, options.CONTEXT, options.ATTENTION_SCALE)
     if not options.WEIGHTS:
-        logging.getLogger(__name__).warning("MODEL.ENCODER.WEIGHTS is empty: a random CLIP teaches its student nothing")
+        raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
+    student = build_encoder(options.NAME, options.WEIGHTS, options.CONTEXT, options.ATTENTION_SCALE)
     student.to(device)
     original = frozen_copy(student)
     student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
