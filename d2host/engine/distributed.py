@@ -36,6 +36,7 @@ def _start(main: Callable, num_gpus: int, args: tuple) -> None:
     import torch
     import torch.distributed as dist
     import torch.multiprocessing as mp
+    from torch.multiprocessing.spawn import ProcessException
 
     if num_gpus < 1 or (torch.cuda.is_available() and num_gpus > torch.cuda.device_count()):
         raise ConfigError(f"--num-gpus {num_gpus} is impossible here: {max(torch.cuda.device_count(), 1)} at most")
@@ -47,7 +48,7 @@ def _start(main: Callable, num_gpus: int, args: tuple) -> None:
     try:
         while not processes.join():
             pass
-    except mp.ProcessException:
+    except ProcessException:
         if faults.empty():
             raise
         raise faults.get() from None
