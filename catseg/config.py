@@ -120,7 +120,7 @@ def get_catseg_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> Cf
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    cfg = read_config(add_catseg_config, config_file, opts, keys_in="catseg/config.py and d2host/engine/config.py")
+    cfg = read_config(add_catseg_config, config_file, opts, keys_in="catseg/config.py or d2host/engine/config.py")
     check_config(cfg)
     return cfg
 

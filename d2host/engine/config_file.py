@@ -111,4 +111,4 @@ def _merge(merge: Callable[[], None], source: str, keys_in: str) -> None:
         merge()
     except (KeyError, ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
-        raise ConfigError(f"{source} cannot be used: {reason} ({keys_in} lists every key)") from error
+        raise ConfigError(f"{source} cannot be used: {reason} (every key stands in {keys_in})") from error

@@ -80,7 +80,7 @@ def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ())
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    keys_in = "declip/distill/config.py and d2host/engine/config.py"
+    keys_in = "declip/distill/config.py or d2host/engine/config.py"
     cfg = read_config(add_distillation_config, config_file, opts, keys_in)
     check_config(cfg)
     return cfg

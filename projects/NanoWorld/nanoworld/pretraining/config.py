@@ -21,7 +21,7 @@ def get_pretraining_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) 
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    keys_in = "nanoworld/pretraining/config.py and d2host/engine/config.py"
+    keys_in = "nanoworld/pretraining/config.py or d2host/engine/config.py"
     cfg = read_config(add_pretraining_config, config_file, opts, keys_in)
     check_config(cfg)
     return cfg
