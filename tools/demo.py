@@ -11,31 +11,33 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.checkpoint import load_model_weights
-from catseg.config import get_catseg_cfg
-from d2host import build_model
-from d2host.engine import resolve_device, run_command
+from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
-from declip.data.class_lists import load_class_list
-from declip.data.mapper import TestMapper
-from declip.data.palette import class_palette
-from declip.data.reading import read_image
-from declip.evaluation.sem_seg_evaluator import to_labels
-from declip.evaluation.visualizer import Segmentation, draw
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def main(args: argparse.Namespace) -> None:
     """Write one picture per image."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+    from catseg.checkpoint import load_model_weights
+    from catseg.config import get_catseg_cfg
+    from d2host import build_model
+    from d2host.engine.setup import resolve_device
+    from declip.data.class_lists import load_class_list
+    from declip.data.mapper import TestMapper
+    from declip.data.palette import class_palette
+    from declip.data.reading import read_image
+    from declip.evaluation.sem_seg_evaluator import to_labels
+    from declip.evaluation.visualizer import Segmentation, draw
+
     classes = load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes
     files = find_images(args.images)
-    cfg = get_catseg_cfg(args.config_file, args.opts)
+    cfg = get_catseg_cfg(args.config_file, ["MODEL.WEIGHTS", args.weights, *args.opts])
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
     model = build_model(cfg).eval()
     load_model_weights(args.weights, model)
@@ -77,9 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--classes", nargs="+", required=True, help="class names, or one .txt file with one a line")
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder for the pictures")
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="config overrides")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -13,12 +13,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from d2host import comm, setup_logger
-from d2host.engine import Precision, resolve_device, run_command
-from declip import build_encoder
-from declip.data.datasets import class_names
-from declip.evaluation.zero_shot import DATASETS, Protocol, evaluate_zero_shot, known_presets, protocol_of
-from declip.evaluation.zero_shot.run import ZeroShotOptions
+from d2host.engine.command import run_command
+from d2host.engine.precision import Precision
+from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_presets, protocol_of
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import Templates
 
@@ -27,6 +24,11 @@ SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
+    from d2host import comm, setup_logger
+    from d2host.engine.setup import resolve_device
+    from declip import build_encoder
+    from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
+
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     protocols = choose_protocols(args)
@@ -54,6 +56,8 @@ def choose_protocols(args: argparse.Namespace) -> dict[str, Protocol]:
     Raises:
         DataError, ConfigError: a dataset is unknown, or a setting impossible.
     """
+    from declip.data.datasets import class_names
+
     preset = args.preset or (args.encoder if args.encoder in known_presets() else "declip")
     names = list(DATASETS) if args.datasets == ["all"] else args.datasets
     overrides = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}

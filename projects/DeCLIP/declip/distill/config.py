@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2host import CfgNode, get_cfg
-from d2host.engine.config_file import check_at_least, check_choices, check_solver, merge_config
+from d2host import CfgNode
+from d2host.engine.config import add_run_config, add_solver_config, check_solver
+from d2host.engine.config_file import check_at_least, check_choices, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
 from declip.distill.task import DistillationForm
@@ -12,9 +13,8 @@ from declip.models.attention import AttentionScale, ContextType
 
 
 def add_distillation_config(cfg: CfgNode) -> None:
-    """Add the keys of distillation to a host configuration, in place."""
-    cfg.MODEL.DEVICE = "auto"  # auto: a GPU where there is one, else the CPU
-    cfg.SEED = 0  # of random weights, the order of images and their crop grids
+    """Declare the keys of distillation in a tree, empty or a host's, in place."""
+    add_run_config(cfg)
     _add_models(cfg)
     _add_data(cfg)
     _add_solver(cfg)
@@ -46,32 +46,28 @@ def _add_models(cfg: CfgNode) -> None:
 
 
 def _add_data(cfg: CfgNode) -> None:
-    cfg.DATASETS.IMAGES = ""  # a folder, a COCO .json, a .txt list, .tar shards (also a pattern), or a nano split
-    cfg.DATASETS.IMAGE_ROOT = ""  # where relative paths of a .json or .txt start; empty: the folder of that file
-    cfg.INPUT.STUDENT_SIZE = 560  # longer side of the student's view, a multiple of its patch size
-    cfg.INPUT.MAX_SPLIT = 6  # most rows or columns of the crop grid
-    cfg.INPUT.MAX_CROPS = 36  # most crops per image
-    cfg.INPUT.CROP_SIZE = 0  # side the CLIP teacher sees crops at, a multiple of its patch size; 0: its native side
+    datasets = cfg.setdefault("DATASETS", CfgNode())
+    datasets.IMAGES = ""  # a folder, a COCO .json, a .txt list, .tar shards (also a pattern), or a nano split
+    datasets.IMAGE_ROOT = ""  # where relative paths of a .json or .txt start; empty: the folder of that file
+    inputs = cfg.setdefault("INPUT", CfgNode())
+    inputs.STUDENT_SIZE = 560  # longer side of the student's view, a multiple of its patch size
+    inputs.MAX_SPLIT = 6  # most rows or columns of the crop grid
+    inputs.MAX_CROPS = 36  # most crops per image
+    inputs.CROP_SIZE = 0  # side the CLIP teacher sees crops at, a multiple of its patch size; 0: its native side
 
 
 def _add_solver(cfg: CfgNode) -> None:
-    solver = cfg.SOLVER
-    solver.BASE_LR = 1e-5
-    solver.WEIGHT_DECAY = 0.1  # of matrices; vectors do not decay
-    solver.BETAS = (0.9, 0.98)  # of AdamW
-    solver.EPS = 1e-6  # of AdamW
-    solver.MAX_ITER = 44_358  # 6 epochs of COCO train2017 at batch 16
-    solver.WARMUP_ITERS = 1000  # a linear warm-up, then half a cosine to zero
-    solver.WARMUP_FACTOR = 0.0  # of the learning rate, where the warm-up begins
-    solver.IMS_PER_BATCH = 16  # images per batch, over all processes
-    solver.ACCUMULATION_STEPS = 1  # batches per optimizer step
-    solver.CLIP_GRADIENTS.ENABLED = False
-    solver.CLIP_GRADIENTS.CLIP_TYPE = "full_model"  # one norm over all parameters
-    solver.CLIP_GRADIENTS.CLIP_VALUE = 1.0
-    solver.AMP.ENABLED = False  # mixed precision
-    solver.AMP.DTYPE = "bf16"  # bf16, fp16 (fp16 needs a GPU)
-    solver.CHECKPOINT_PERIOD = 1000
-    solver.MAX_CHECKPOINTS = 3  # periodic checkpoints that are kept; 0: all
+    add_solver_config(
+        cfg,
+        BASE_LR=1e-5,
+        WEIGHT_DECAY=0.1,  # of matrices; vectors do not decay
+        BETAS=(0.9, 0.98),
+        EPS=1e-6,
+        MAX_ITER=44_358,  # 6 epochs of COCO train2017 at batch 16
+        WARMUP_ITERS=1000,
+        IMS_PER_BATCH=16,
+        CHECKPOINT_PERIOD=1000,
+    )
 
 
 def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
@@ -84,9 +80,8 @@ def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ())
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    cfg = get_cfg()
-    add_distillation_config(cfg)
-    merge_config(cfg, config_file, opts, keys_in="projects/DeCLIP/declip/distill/config.py")
+    keys_in = "declip/distill/config.py or d2host/engine/config.py"
+    cfg = read_config(add_distillation_config, config_file, opts, keys_in)
     check_config(cfg)
     return cfg
 
@@ -98,7 +93,7 @@ def check_config(cfg: CfgNode) -> None:
         ConfigError: naming the key and what it may be.
     """
     encoder, distill = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL
-    check_solver(cfg.SOLVER)
+    check_solver(cfg)
     precisions = [precision.value for precision in Precision]
     check_choices(
         {

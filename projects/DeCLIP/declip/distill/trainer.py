@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from d2host import CfgNode, comm
-from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
+from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
+from d2host.engine.errors import ConfigError
 from d2host.engine.loading import endless_loader
 from declip.data.root import dataset_root
 from declip.distill.build import build_dataset
@@ -19,7 +20,7 @@ from declip.models.weights import save_encoder
 WEIGHTS_FILE = "declip.safetensors"
 
 
-class DistillationTrainer(ConfiguredTrainer):
+class DistillationTrainer(Trainer):
     """Trains the student of a :class:`Distillation` as a config says.
 
     Args:
@@ -31,11 +32,12 @@ class DistillationTrainer(ConfiguredTrainer):
     """
 
     def __init__(self, cfg: CfgNode, model: Distillation) -> None:
-        self.distillation = model
+        self.cfg, self.distillation = cfg, model
         self.dataset = build_dataset(cfg, model)
         self.unreadable = UnreadableImages(len(self.dataset))
         self.regions = _load_regions(cfg)
-        super().__init__(cfg, model, build_optimizer(model, optimizer_options(cfg, model)))
+        optimizer = build_optimizer(model, optimizer_options(cfg, model))
+        super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""
@@ -104,6 +106,18 @@ class DistillationTrainer(ConfiguredTrainer):
         logging.getLogger(__name__).info("Region classification: %s", results)
         return {"regions": results}
 
+    def report(self) -> None:
+        """Evaluate, and log the metrics.
+
+        Raises:
+            ConfigError: no region set is loaded.
+        """
+        if self.regions is None:
+            raise ConfigError(
+                "TEST.EVAL_PERIOD is 0, so no region set is loaded: set it, and TEST.REGIONS, to evaluate"
+            )
+        super().report()
+
 
 def _load_regions(cfg: CfgNode) -> RegionSet | None:
     if not cfg.TEST.EVAL_PERIOD:
@@ -113,12 +127,5 @@ def _load_regions(cfg: CfgNode) -> RegionSet | None:
 
 def optimizer_options(cfg: CfgNode, model: Distillation) -> OptimizerOptions:
     """AdamW as published; vectors (biases, norms, embeddings of one token) do not decay."""
-    solver = cfg.SOLVER
     vectors = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
-    return OptimizerOptions(
-        lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        no_decay=vectors,
-        betas=tuple(solver.BETAS),
-        eps=solver.EPS,
-    )
+    return OptimizerOptions.from_config(cfg, no_decay=vectors)
