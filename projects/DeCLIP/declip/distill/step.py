@@ -68,7 +68,7 @@ class Distillation(nn.Module):
                     raise ValueError(f"terms: '{name}' needs {kind}, which none of teachers {[*teachers]} gives")
             if term.feature is StudentFeature.CONTEXT and not student.context.decoupled:
                 raise ValueError(f"terms: '{name}' needs a context feature, which '{student.context.value}' has not")
-        self.student, self.teachers = student, nn.ModuleDict(teachers)
+        self.student, self.teachers = student, nn.ModuleDict(teachers).eval()
         self.terms, self.weights = nn.ModuleDict(terms), dict(weights)
         self.original, self.ensemble_alpha = original, ensemble_alpha
 
@@ -97,6 +97,12 @@ class Distillation(nn.Module):
     def device(self) -> torch.device:
         """Where the student computes."""
         return self.student.pixel_mean.device
+
+    def train(self, mode: bool = True) -> "Distillation":
+        """Only the student changes its mode."""
+        self.training = mode
+        self.student.train(mode)
+        return self
 
     def state_dict(self, *, destination: dict | None = None, prefix: str = "", keep_vars: bool = False) -> dict:
         """The student's tensors, as ``student.…``: a checkpoint neither holds the teachers nor needs them."""
