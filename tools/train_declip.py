@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> None:
     from d2host.engine.run import run_training
     from declip.distill import DistillationTrainer, build_distillation
 
-    run_training(args, read_config, build_distillation, DistillationTrainer)
+    run_training(args, read_config, build_distillation, DistillationTrainer.from_config)
 
 
 def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":

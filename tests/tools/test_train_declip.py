@@ -31,7 +31,8 @@ def finished(tool, python, tmp_path_factory):
 
 def test_a_run_leaves_weights_that_say_how_they_were_made(finished):
     facts = read_metadata(finished / "declip.safetensors")
-    assert (facts["model"], facts["context"], facts["form"], facts["iterations"]) == ("nano", "qk", "decoupled", 6)
+    assert (facts["model"], facts["context"], facts["iterations"]) == ("nano", "qk", 6)
+    assert facts["terms"] == ["content", "context"]
     assert {"teacher", "config_hash", "student_size", "ensemble_alpha"} <= facts.keys()
 
 

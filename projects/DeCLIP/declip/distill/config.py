@@ -8,8 +8,11 @@ from d2host.engine.config import add_run_config, add_solver_config, check_solver
 from d2host.engine.config_file import check_at_least, check_choices, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
-from declip.distill.task import DistillationForm
+from declip.losses.base import StudentFeature
+from declip.losses.correlation import DISTANCES
 from declip.models.attention import AttentionScale, ContextType
+
+TERMS = ("content", "context")
 
 
 def add_distillation_config(cfg: CfgNode) -> None:
@@ -20,15 +23,15 @@ def add_distillation_config(cfg: CfgNode) -> None:
     _add_solver(cfg)
     test = cfg.TEST
     test.EVAL_PERIOD = 0  # iterations between validations by region classification; 0: none
-    test.REGIONS = "nano_val"  # labelled regions to validate on: a COCO panoptic .json, or a nano split
+    test.REGIONS = ""  # labelled regions to validate on: a COCO panoptic .json, or a dataset of a plug-in; empty: none
     test.IMAGE_ROOT = ""  # folder of the images of a panoptic .json
     test.MAX_IMAGES = 100  # of that set
 
 
 def _add_models(cfg: CfgNode) -> None:
     encoder = cfg.MODEL.ENCODER = CfgNode()
-    encoder.NAME = "EVA02-B-16"  # an open_clip model name, or nano
-    encoder.WEIGHTS = ""  # a weight file or an open_clip pretrained tag; empty: random weights
+    encoder.NAME = "EVA02-B-16"  # an open_clip model name, or that of a plug-in (nano)
+    encoder.WEIGHTS = ""  # a weight file, an open_clip pretrained tag, or random; to be given
     encoder.CONTEXT = "qk"  # q, k, v, qk, all, maskclip, vanilla, catseg
     encoder.ATTENTION_SCALE = "sqrt_d"  # sqrt_d, none
     teacher = cfg.MODEL.TEACHER = CfgNode()
@@ -36,13 +39,17 @@ def _add_models(cfg: CfgNode) -> None:
     teacher.WEIGHTS = "pretrained"  # pretrained (downloaded), random, or a weight file
     teacher.PRECISION = "fp32"  # of the teacher's forward pass: fp32, bf16, fp16
     distill = cfg.MODEL.DISTILL = CfgNode()
-    distill.FORM = "decoupled"  # decoupled (DeCLIP), joint (both losses on the content), self (content loss only)
-    distill.CONTENT_WEIGHT = 1.0  # factor of the content loss
-    distill.CONTEXT_WEIGHT = 0.25  # lambda of Eq. 10
+    distill.TERMS = ["content", "context"]  # the losses whose weighted sum is learned, each with a node below
+    content = distill.CONTENT = CfgNode()  # regions mean what CLIP sees in their crops (Eq. 7)
+    content.WEIGHT = 1.0
+    context = distill.CONTEXT = CfgNode()  # tokens belong together as the teacher's do (Eq. 8-9)
+    context.WEIGHT = 0.25  # lambda of Eq. 10
+    context.FEATURE = "context"  # of the student that learns: context (DeCLIP), content (not decoupled, Table 1)
+    context.DISTANCE = "l2"  # between rows of the correlation matrices: l2
+    context.ROWS = 256  # of a correlation matrix that exist at a time
     distill.LAST_N_BLOCKS = 0  # blocks of the image tower that train, from the last; 0: all, and the embeddings
-    distill.ENSEMBLE_ALPHA = 1.0  # share of the student in the weights written: alpha*student + (1-alpha)*original
+    distill.ENSEMBLE_ALPHA = 1.0  # share of the student in what is evaluated and saved; the rest is the original's
     distill.RECOMPUTE = False  # recompute the student's blocks in the backward pass: less memory, more time
-    distill.ROWS_AT_ONCE = 256  # rows of a correlation matrix that exist at a time
 
 
 def _add_data(cfg: CfgNode) -> None:
@@ -94,13 +101,13 @@ def check_config(cfg: CfgNode) -> None:
     """
     encoder, distill = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL
     check_solver(cfg)
-    precisions = [precision.value for precision in Precision]
     check_choices(
         {
             "MODEL.ENCODER.CONTEXT": (encoder.CONTEXT, [kind.value for kind in ContextType]),
             "MODEL.ENCODER.ATTENTION_SCALE": (encoder.ATTENTION_SCALE, [scale.value for scale in AttentionScale]),
-            "MODEL.DISTILL.FORM": (distill.FORM, [form.value for form in DistillationForm]),
-            "MODEL.TEACHER.PRECISION": (cfg.MODEL.TEACHER.PRECISION, precisions),
+            "MODEL.TEACHER.PRECISION": (cfg.MODEL.TEACHER.PRECISION, [precision.value for precision in Precision]),
+            "MODEL.DISTILL.CONTEXT.FEATURE": (distill.CONTEXT.FEATURE, [feature.value for feature in StudentFeature]),
+            "MODEL.DISTILL.CONTEXT.DISTANCE": (distill.CONTEXT.DISTANCE, [*DISTANCES]),
         }
     )
     check_at_least(
@@ -108,13 +115,41 @@ def check_config(cfg: CfgNode) -> None:
         {
             "INPUT.MAX_SPLIT": cfg.INPUT.MAX_SPLIT,
             "INPUT.MAX_CROPS": cfg.INPUT.MAX_CROPS,
-            "MODEL.DISTILL.ROWS_AT_ONCE": distill.ROWS_AT_ONCE,
+            "MODEL.DISTILL.CONTEXT.ROWS": distill.CONTEXT.ROWS,
         },
     )
     if not 0 < distill.ENSEMBLE_ALPHA <= 1:
         raise ConfigError(f"MODEL.DISTILL.ENSEMBLE_ALPHA is {distill.ENSEMBLE_ALPHA}: it must be in (0, 1]")
-    if distill.FORM == DistillationForm.DECOUPLED and not ContextType(encoder.CONTEXT).decoupled:
+    if cfg.TEST.EVAL_PERIOD > 0 and not cfg.TEST.REGIONS:
         raise ConfigError(
-            f"MODEL.DISTILL.FORM 'decoupled' needs a context feature, which MODEL.ENCODER.CONTEXT '{encoder.CONTEXT}' "
-            "does not have: choose q, k, v, qk or all, or the form joint or self"
+            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
+            "regions to validate on, or set the period to 0"
+        )
+    check_terms(distill, ContextType(encoder.CONTEXT))
+
+
+def check_terms(distill: CfgNode, context: ContextType) -> None:
+    """Refuse terms of ``MODEL.DISTILL`` from which a student with that context type learns nothing.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    if not distill.TERMS:
+        raise ConfigError(f"MODEL.DISTILL.TERMS is empty: name what to learn, of {', '.join(TERMS)}")
+    for name in distill.TERMS:
+        check_choices({"MODEL.DISTILL.TERMS": (name, TERMS)})
+        if distill.TERMS.count(name) > 1:
+            raise ConfigError(
+                f"MODEL.DISTILL.TERMS names '{name}' twice: name it once, its WEIGHT says how much it counts"
+            )
+        weight = distill[name.upper()].WEIGHT
+        if not 0 < weight < float("inf"):
+            raise ConfigError(
+                f"MODEL.DISTILL.{name.upper()}.WEIGHT is {weight}: it must be positive; to do without the term, leave "
+                "it out of MODEL.DISTILL.TERMS"
+            )
+    if "context" in distill.TERMS and distill.CONTEXT.FEATURE == "context" and not context.decoupled:
+        raise ConfigError(
+            "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT "
+            f"'{context.value}' does not have: choose q, k, v, qk or all, or the feature 'content'"
         )
