@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from catseg.augmentation import color_jitter, random_crop, random_flip
-from d2host.engine.errors import DataError
 from declip.data.mapper import resize_shortest_edge, to_tensor
-from declip.data.reading import LabelFormat, read_image
+from declip.data.reading import LabelFormat, check_same_size, read_image
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,8 @@ class TrainMapper:
         """
         image = read_image(dataset_dict["file_name"])
         sem_seg = self.labels.read(dataset_dict["sem_seg_file_name"])
-        if image.shape[:2] != sem_seg.shape:
-            raise DataError(
-                f"label file {dataset_dict['sem_seg_file_name']} is {sem_seg.shape[1]}x{sem_seg.shape[0]}, its image "
-                f"{image.shape[1]}x{image.shape[0]}: prepare the labels again"
-            )
+        label_name = f"label file {dataset_dict['sem_seg_file_name']}"
+        check_same_size(image.shape[:2], sem_seg.shape, dataset_dict["file_name"], label_name)
         size = int(rng.choice(self.min_sizes))
         image, sem_seg = resize_shortest_edge(image, sem_seg, size, self.max_size)
         if self.crop_size:

@@ -43,7 +43,9 @@ class SegmentationTrainer(Trainer):
         load_model_weights(path, unwrap(self.model))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Metrics by dataset of ``DATASETS.TEST``, without those of single classes, for the log."""
+        """Metrics by dataset of ``DATASETS.TEST``, without those of single classes, for the log; none without sets."""
+        if not self.cfg.DATASETS.TEST:
+            return {}
         results = evaluate_datasets(self.cfg, unwrap(self.model))
         return {name: without_classes(result["sem_seg"]) for name, result in results.items()}
 

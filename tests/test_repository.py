@@ -1,8 +1,10 @@
-"""The repository itself: linted, packaged whole."""
+"""The repository itself: linted, packaged whole, and its rooms in order."""
 
+import ast
 import configparser
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,64 @@ def test_every_package_is_installed():
 def test_the_recipes_and_class_lists_that_the_code_reads_are_in_the_repository():
     assert list((REPOSITORY / "projects/DeCLIP/configs").glob("*.yaml"))
     assert (REPOSITORY / "projects/DeCLIP/declip/data/classes/ade20k_150.txt").is_file()
+
+
+def modules():
+    """Name → file of every module of the project, packages by their ``__init__``."""
+    return {
+        ".".join((name, *path.relative_to(REPOSITORY / source).with_suffix("").parts)).removesuffix(".__init__"): path
+        for name, source in SOURCES.items()
+        for path in (REPOSITORY / source).rglob("*.py")
+    }
+
+
+def imports(path, known):
+    """The project's modules that a file imports, wherever in the file, unless for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    branches = (node for node in ast.walk(tree) if isinstance(node, ast.If))
+    ignored = {id(inner) for node in branches if "TYPE_CHECKING" in ast.dump(node.test) for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in ignored:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports by a relative name"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in known else node.module)
+    return found & set(known)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Module → the project's modules that it imports."""
+    known = modules()
+    return {name: imports(path, known) for name, path in known.items()}
+
+
+def test_modules_import_in_one_direction(graph):
+    """No circle, not even one that a late import would hide."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("d2host", {"declip", "catseg", "nanoworld"}),
+        ("declip", {"catseg", "nanoworld"}),
+        ("catseg", {"nanoworld"}),
+    ],
+)
+def test_rooms_import_what_lies_below_them(room, forbidden, graph):
+    arrows = [
+        f"{module} imports {other}"
+        for module, others in graph.items()
+        for other in others
+        if module.split(".")[0] == room and other.split(".")[0] in forbidden
+    ]
+    assert not arrows

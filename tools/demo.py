@@ -14,8 +14,6 @@ from pathlib import Path
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-
 
 def main(args: argparse.Namespace) -> None:
     """Write one picture per image."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judge an encoder by dense zero-shot segmentation: patch features against class names, without a trained head.
+"""Evaluate an encoder by dense zero-shot segmentation: patch features against class names, without a trained head.
 
 tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --datasets all
 tools/eval_dense.py --encoder ViT-B-16 --weights openai --contexts vanilla maskclip q qk --datasets voc21 ade150
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
         windows_at_once=args.windows_at_once,
         images_at_once=args.images_at_once,
         max_images=args.max_images,
-        pictures=args.pictures,
+        visualize=args.visualize,
         num_workers=args.num_workers,
         cache=args.cache,
     )
@@ -93,7 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--images-at-once", type=int, default=2, help="images read together (default: %(default)s)")
     add("--max-images", type=int, default=0, help="only the first of each dataset (0: all)")
     add("--num-workers", type=int, default=1, help="processes that load images")
-    add("--pictures", type=int, default=0, help="pictures drawn per dataset")
+    add("--visualize", type=int, default=0, help="images drawn per dataset, with prediction and ground truth")
     add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
     add("--output", type=Path, default=Path("output/eval_dense"), help="folder of the results")
     return parser.parse_args()

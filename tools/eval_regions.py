@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Judge an encoder by naming labelled regions: boxes, masks, or crops, at several resolutions.
+"""Evaluate an encoder by naming labelled regions: boxes, masks, or crops, at several resolutions.
 
 tools/eval_regions.py --encoder EVA02-B-16 --weights declip.safetensors --regions annotations/panoptic_val2017.json \
     --image-root coco/val2017 --sides 224 336 448 560 672 784 896 1024
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     text = cached_names(encoder, regions.class_names, Templates(args.prompts), args.cache)
     results: dict[tuple[str, int], RegionAccuracy] = {}
 
-    def judge(methods: list[RegionMethod], side: int) -> dict[tuple[ContextType, RegionMethod], RegionAccuracy]:
+    def compare(methods: list[RegionMethod], side: int) -> dict[tuple[ContextType, RegionMethod], RegionAccuracy]:
         with Precision(args.precision).autocast(text.device):
             return compare_regions(
                 encoder,
@@ -63,10 +63,10 @@ def main(args: argparse.Namespace) -> None:
     methods = [RegionMethod(name) for name in args.methods]
     dense = [method for method in methods if method is not RegionMethod.CROPS]
     for side in sides if dense else ():
-        for (context, method), accuracy in judge(dense, side).items():
+        for (context, method), accuracy in compare(dense, side).items():
             results[f"{context.value}, {method.value}", side] = accuracy
     if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
-        accuracies = judge([RegionMethod.CROPS], encoder.image_size)
+        accuracies = compare([RegionMethod.CROPS], encoder.image_size)
         results["class token, crops", encoder.image_size] = accuracies[contexts[0], RegionMethod.CROPS]
     table = write_report(results, regions.class_names, args.output)
     logging.getLogger("declip").info("Region classification in percent:\n%s", table)

@@ -1,7 +1,7 @@
 """From one image to the views a model sees, and from their logits back to scores of the image.
 
 Shape legend
-    n     views               t     classes of a chunk       k  side of a view, pixels
+    n     views               t     classes of a chunk       k  side of a view, pixels        T  classes
     h, w  logits' grid        H, W  image
 
 Source: CAT-Seg's evaluation protocol: the image resized to a square (aspect not kept), overlapping windows of it plus
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2host.engine.errors import ConfigError
+from declip.models.windows import WindowGrid
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -46,6 +47,12 @@ class WholeImage:
 class SlidingWindow:
     """Overlapping windows of the image resized to a square, and the whole image.
 
+    >>> protocol = SlidingWindow(size=640, kernel=384, overlap=0.333)
+    >>> tuple(protocol.views(torch.rand(3, 480, 640)).shape)
+    (5, 3, 384, 384)
+    >>> tuple(protocol.scores(torch.rand(5, 2, 96, 96)).shape)  # of two classes
+    (2, 640, 640)
+
     Attributes:
         size: side of the square, pixels.
         kernel: k, side of a window.
@@ -62,11 +69,11 @@ class SlidingWindow:
     def __post_init__(self) -> None:
         if not 0 < self.kernel <= self.size:
             raise ConfigError(
-                f"TEST.SLIDING_WINDOW.KERNEL {self.kernel} does not fit an image of SIZE {self.size}: choose a kernel "
+                f"a sliding window of kernel {self.kernel} does not fit an image of size {self.size}: choose a kernel "
                 "between 1 and the size"
             )
         if not 0 <= self.overlap < 1 or self.stride < 1:
-            raise ConfigError(f"TEST.SLIDING_WINDOW.OVERLAP {self.overlap} leaves windows where they are: use [0, 1)")
+            raise ConfigError(f"a sliding window's overlap of {self.overlap} leaves windows in place: use [0, 1)")
 
     @property
     def stride(self) -> int:
@@ -74,27 +81,19 @@ class SlidingWindow:
         return int(self.kernel * (1 - self.overlap))
 
     @property
-    def corners(self) -> list[tuple[int, int]]:
-        """(top, left) of each window in raster order; the last of an axis is moved back inside the image."""
-        starts = [*range(0, self.size - self.kernel, self.stride), self.size - self.kernel]
-        return [(top, left) for top in starts for left in starts]
+    def grid(self) -> WindowGrid:
+        """The windows of the square."""
+        return WindowGrid.of((self.size, self.size), self.kernel, self.stride)
 
     def views(self, image: Tensor) -> Tensor:
-        """A 3×H×W image → n×3×k×k: the windows, then the whole image."""
+        """A 3×H×W image → n×3×k×k: the windows in raster order, then the whole image."""
         square = resize(image[None], (self.size, self.size))[0]
-        windows = [square[:, top : top + self.kernel, left : left + self.kernel] for top, left in self.corners]
-        return torch.stack([*windows, resize(image[None], (self.kernel, self.kernel))[0]])
+        return torch.cat([self.grid.cut(square), resize(image[None], (self.kernel, self.kernel))])
 
     def scores(self, logits: Tensor) -> Tensor:
         """Logits n×t×h×w of the views → class scores t×size×size in [0, 1]."""
         scores = resize(logits, (self.kernel, self.kernel)).sigmoid_()
-        total = scores.new_zeros(scores.shape[1], self.size, self.size)
-        count = scores.new_zeros(self.size, self.size)
-        for (top, left), window in zip(self.corners, scores[:-1], strict=True):
-            rows, columns = slice(top, top + self.kernel), slice(left, left + self.kernel)
-            total[:, rows, columns] += window
-            count[rows, columns] += 1
-        return (total / count + resize(scores[-1:], (self.size, self.size))[0]) / 2
+        return (self.grid.average(scores[:-1]) + resize(scores[-1:], (self.size, self.size))[0]) / 2
 
 
 Views = WholeImage | SlidingWindow

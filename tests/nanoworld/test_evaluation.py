@@ -7,7 +7,7 @@ from declip import build_encoder
 from nanoworld.evaluation import (
     affinity_auroc,
     close_up_accuracy,
-    judge_affinities,
+    evaluate_affinities,
     patch_segments,
     scenes_of,
     typical_window,
@@ -36,11 +36,11 @@ def test_features_that_are_the_segments_themselves_are_perfect(scenes):
         segments, _ = patch_segments(scene.segment_ids, 8)
         return torch.nn.functional.one_hot(torch.from_numpy(segments)).permute(2, 0, 1)[None].float()
 
-    assert judge_affinities(oracle, scenes) == {"affinity_auroc": 1, "alike_within": 100, "alike_across": 0}
+    assert evaluate_affinities(oracle, scenes) == {"affinity_auroc": 1, "alike_within": 100, "alike_across": 0}
 
 
 def test_features_that_are_one_everywhere_tell_nothing(scenes):
-    found = judge_affinities(lambda image: torch.ones(1, 4, 16, 16), scenes)
+    found = evaluate_affinities(lambda image: torch.ones(1, 4, 16, 16), scenes)
     assert found == {"affinity_auroc": 0.5, "alike_within": 100, "alike_across": 100}
 
 

@@ -6,7 +6,7 @@ import torch
 import declip
 from declip.models.attention import ContextType
 from declip.teachers.foundation import FoundationTeacher
-from nanoworld.evaluation import close_up_accuracy, judge_affinities, scenes_of
+from nanoworld.evaluation import close_up_accuracy, evaluate_affinities, scenes_of
 from nanoworld.vocabulary import CLASSES, STUFF
 from nanoworld.weights import FOLDER, SHIPPED, shipped_weights
 
@@ -51,8 +51,8 @@ def test_nano_clip_names_close_ups(scenes):
 def test_nano_vfm_tells_segments_apart_better_than_nano_clip(scenes):
     teacher = FoundationTeacher("nano-vfm")
     clip = declip.build_encoder("nano", weights="nano-clip", context="vanilla").eval()
-    vfm = judge_affinities(lambda images: teacher(teacher.normalize(images)), scenes)
-    own = judge_affinities(lambda images: clip.encode_dense(clip.normalize(images)).content, scenes)
+    vfm = evaluate_affinities(lambda images: teacher(teacher.normalize(images)), scenes)
+    own = evaluate_affinities(lambda images: clip.encode_dense(clip.normalize(images)).content, scenes)
     assert vfm["affinity_auroc"] > 0.995 and vfm["affinity_auroc"] > own["affinity_auroc"]
     assert vfm["alike_within"] > 80 and vfm["alike_across"] < 3
 

@@ -39,7 +39,7 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
             "--prompts",
             "name",
         ),
-        *("--datasets", "nano_val", "--max-images", 4, "--pictures", 2, "--output", tmp_path / "out"),
+        *("--datasets", "nano_val", "--max-images", 4, "--visualize", 2, "--output", tmp_path / "out"),
     )
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "out/results.json").read_text())

@@ -25,13 +25,13 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from tabulate import tabulate
 
-    from nanoworld.evaluation import ALIKE, judge_affinities, scenes_of
+    from nanoworld.evaluation import ALIKE, evaluate_affinities, scenes_of
 
     torch.manual_seed(0)  # of random teachers
     models = {f"{NANO_VFM}, {weights}": teacher_features(weights) for weights in args.teachers}
     models |= {f"{weights}, {args.context}": encoder_features(weights, args.context) for weights in args.encoders}
     scenes = scenes_of(args.scene_seed, args.scenes)
-    rows = [[name, *judge_affinities(features, scenes).values()] for name, features in models.items()]
+    rows = [[name, *evaluate_affinities(features, scenes).values()] for name, features in models.items()]
     headers = ["features", "AUROC", f"above {ALIKE} within a segment %", "across a thing and a stuff %"]
     print(tabulate(rows, headers, tablefmt="github", floatfmt=("", ".4f", ".1f", ".1f")))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 from torch import Tensor
@@ -38,15 +39,15 @@ def close_up_accuracy(encoder: DenseCLIP, scenes: Iterable[Scene]) -> dict[str, 
     """
     device = encoder.pixel_mean.device
     text = _class_embeddings(encoder)
-    photos, labels, things = [], [], []
+    crops, labels, things = [], [], []
     for scene in scenes:
         for index, segment in enumerate(scene.segments):
             window = typical_window(scene, index)
             if window:
-                photos.append(torch.from_numpy(cut_out(scene.image, window, encoder.image_size).copy()))
+                crops.append(torch.from_numpy(cut_out(scene.image, window, encoder.image_size).copy()))
                 labels.append(CLASSES.index(segment.name))
                 things.append(segment.is_thing)
-    batches = torch.stack(photos).permute(0, 3, 1, 2).split(64)
+    batches = rearrange(torch.stack(crops), "k h w c -> k c h w").split(64)
     images = torch.cat([encoder.encode_image(encoder.normalize(batch.to(device))).float() for batch in batches])
     right = ((F.normalize(images, dim=1) @ text.T).argmax(dim=1).cpu() == torch.tensor(labels)).double()
     is_thing = torch.tensor(things)
@@ -80,7 +81,7 @@ def typical_window(scene: Scene, index: int) -> Window | None:
 
 
 @torch.no_grad()
-def judge_affinities(
+def evaluate_affinities(
     features: Callable[[Tensor], Tensor], scenes: Iterable[Scene], patch_size: int = 8
 ) -> dict[str, float]:
     """How well cosines between patches tell pairs of one segment from pairs of two.
@@ -126,7 +127,6 @@ def affinity_auroc(affinities: np.ndarray, same: np.ndarray) -> float:
 
 def patch_segments(segment_ids: np.ndarray, patch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """The most frequent segment of each patch, h×w, and whether it fills the patch, h×w bool."""
-    side = len(segment_ids) // patch_size
-    patches = segment_ids.reshape(side, patch_size, side, patch_size).swapaxes(1, 2).reshape(side, side, -1)
+    patches = rearrange(segment_ids, "(h p) (w q) -> h w (p q)", p=patch_size, q=patch_size)
     counts = (patches[..., None, :] == np.arange(segment_ids.max() + 1)[:, None]).sum(axis=-1)
     return counts.argmax(axis=-1), counts.max(axis=-1) >= PURE * patch_size**2

@@ -22,7 +22,8 @@ def plain_scores(logits, size, kernel, stride):
 
 def test_the_published_protocol_has_four_windows_of_stride_256_and_the_whole_image():
     views = SlidingWindow()
-    assert views.corners == [(0, 0), (0, 256), (256, 0), (256, 256)]
+    corners = [(rows.start, columns.start) for rows, columns in views.grid.spans]
+    assert corners == [(0, 0), (0, 256), (256, 0), (256, 256)]
     assert views.views(torch.rand(3, 50, 70)).shape == (5, 3, 384, 384)
 
 
@@ -42,7 +43,7 @@ def test_stitched_scores_equal_the_plain_formulation():
 
 def test_the_last_window_moves_back_inside_where_the_stride_does_not_fit():
     views = SlidingWindow(size=21, kernel=12, overlap=0.333)
-    assert {top for top, _ in views.corners} == {0, 8, 9}
+    assert {rows.start for rows, _ in views.grid.spans} == {0, 8, 9}
     assert views.scores(torch.zeros(10, 2, 4, 4)).eq(0.5).all()
 
 
@@ -57,7 +58,7 @@ def test_labels_are_the_classes_of_the_highest_scores(views, class_chunk):
     assert torch.equal(segment_labels(views, logits, (9, 17), class_chunk), scores.argmax(dim=0))
 
 
-@pytest.mark.parametrize(("options", "key"), [((10, 12, 0.3), "KERNEL 12"), ((10, 5, 1.0), "OVERLAP 1.0")])
-def test_impossible_windows_are_refused_by_key(options, key):
-    with pytest.raises(ConfigError, match=key):
+@pytest.mark.parametrize(("options", "name"), [((10, 12, 0.3), "kernel 12"), ((10, 5, 1.0), "overlap of 1.0")])
+def test_impossible_windows_are_refused_by_name(options, name):
+    with pytest.raises(ConfigError, match=name):
         SlidingWindow(*options)

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,8 +31,23 @@ def ade_tree(tmp_path, monkeypatch):
 def test_a_folder_dataset_pairs_images_with_labels_in_order(ade_tree):
     records = dataset_records(ADE)
     assert [record["image_id"] for record in records] == ["a", "b"]
-    assert (records[0]["height"], records[0]["width"]) == (6, 8)
     assert records[0]["sem_seg_file_name"].endswith("annotations/validation/a.png")
+
+
+def test_listing_a_folder_dataset_opens_no_file_and_takes_endings_in_any_case(ade_tree):
+    folder = ade_tree / "ADEChallengeData2016"
+    for file in sorted(folder.rglob("*.*")):
+        file.write_bytes(b"nobody reads this")
+    (folder / "images/validation/a.jpg").rename(folder / "images/validation/a.JPG")
+    assert [record["image_id"] for record in dataset_records(ADE)] == ["a", "b"]
+
+
+def test_two_files_of_one_stem_are_refused(ade_tree):
+    images = ade_tree / "ADEChallengeData2016/images/validation"
+    (images / "deep").mkdir()
+    shutil.copy(images / "a.jpg", images / "deep/a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg have one stem, so their labels cannot be told apart"):
+        dataset_records(ADE)
 
 
 def test_metadata_says_how_to_read_and_colour_a_dataset():

@@ -79,7 +79,7 @@ def test_large_jpegs_are_decoded_smaller_but_never_below_the_wanted_side(tmp_pat
     Image.fromarray(np.zeros((400, 800, 3), np.uint8)).save(tmp_path / "big.jpg")
     record = ImageRecord(str(tmp_path / "big.jpg"))
     assert record.read().shape == (3, 400, 800)
-    assert record.read(wanted_side=100).shape == (3, 100, 200)
+    assert record.read(least_side=100).shape == (3, 100, 200)
 
 
 def dataset(records):

@@ -1,10 +1,13 @@
 import json
 
+import pytest
 import torch
 from torch import nn
 
 from catseg.config import get_catseg_cfg
-from declip.evaluation import evaluate_datasets, results_table
+from d2host.engine.errors import ConfigError
+from declip.evaluation import evaluate_datasets
+from declip.evaluation.run import results_table
 
 NAME = "evaluation_test_images"
 
@@ -36,13 +39,23 @@ def test_a_run_switches_vocabularies_writes_everything_and_restores_the_mode(rec
     inference = tmp_path / "inference"
     assert json.loads((inference / "results.json").read_text())[NAME]["pACC"] == 100
     assert NAME in (inference / "results.md").read_text()
-    assert (inference / NAME / "per_class.csv").is_file() and (inference / NAME / "pictures/overview.png").is_file()
+    assert (inference / NAME / "per_class.csv").is_file() and (
+        inference / NAME / "visualizations/overview.png"
+    ).is_file()
+
+
+def test_a_run_without_test_sets_says_what_to_set(tmp_path):
+    cfg = get_catseg_cfg("declip_catseg_nano.yaml", ["DATASETS.TEST", "()", "OUTPUT_DIR", str(tmp_path)])
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST names no dataset to evaluate on: set it"):
+        evaluate_datasets(cfg, Oracle())
 
 
 def test_a_table_has_group_columns_where_a_dataset_has_groups():
-    results = {
-        "plain": {"sem_seg": {"mIoU": 1.0, "pACC": 2.0, "IoU-cat": 3.0}},
-        "grouped": {"sem_seg": {"mIoU": 4.0, "mIoU_seen": 5.5, "hIoU": 6.0}},
-    }
-    table = results_table(results)
-    assert "mIoU_seen" in table and "5.50" in table and "IoU-cat" not in table
+    headers, rows = results_table(
+        {
+            "plain": {"sem_seg": {"mIoU": 1.0, "pACC": 2.0, "IoU-cat": 3.0}},
+            "grouped": {"sem_seg": {"mIoU": 4.0, "mIoU_seen": 5.5, "hIoU": 6.0}},
+        }
+    )
+    assert headers == ["dataset", "mIoU", "pACC", "mIoU_seen", "hIoU"]
+    assert rows == [["plain", 1.0, 2.0, None, None], ["grouped", 4.0, None, 5.5, 6.0]]

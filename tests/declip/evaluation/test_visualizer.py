@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from declip.evaluation.visualizer import OPACITY, PictureWriter, Segmentation, most_frequent, paint
+from declip.evaluation.visualizer import OPACITY, Segmentation, SegmentationVisualizer, most_frequent, paint
 
 NAME = "evaluation_test_images"
 COLORS = np.array([[200, 0, 0], [0, 200, 0]], np.float32)
@@ -27,11 +27,11 @@ def test_the_legend_names_the_most_frequent_classes_first():
     assert most_frequent([Segmentation(np.zeros((1, 5, 3), np.uint8), {"prediction": panel})]) == [1, 0]
 
 
-def test_as_many_pictures_as_wanted_and_an_overview_are_written(records, tmp_path):
-    writer = PictureWriter(NAME, tmp_path / "pictures", count=2)
+def test_as_many_images_as_wanted_and_an_overview_are_drawn(records, tmp_path):
+    visualizer = SegmentationVisualizer(NAME, tmp_path / "drawn", count=2)
     for record in records:
-        writer.process([record], [{"sem_seg": torch.zeros(record["labels"].shape, dtype=torch.long)}])
-    assert writer.evaluate() == {}
-    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+        visualizer.process([record], [{"sem_seg": torch.zeros(record["labels"].shape, dtype=torch.long)}])
+    assert visualizer.evaluate() == {}
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
     assert names == ["image0.png", "image1.png", "overview.png"]
-    assert Image.open(tmp_path / "pictures" / "overview.png").size[0] > 300
+    assert Image.open(tmp_path / "drawn" / "overview.png").size[0] > 300

@@ -3,42 +3,7 @@
 Names are the community's, so that published commands carry over.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """A dataset of image files and label files of the same stem.
-
-    Attributes:
-        images, labels: folders under the root, searched recursively.
-        classes: name of the class list of the labels.
-        prepare: what to do where files are missing.
-        num_images: how many there are, as published; 0: not checked.
-        image_suffix, label_suffix: of the files.
-        ignore_label: in the label files (after the reduction).
-        reduce_zero_label: see :func:`declip.data.reading.read_sem_seg`.
-        labelled_only: the image folder holds others too; those with a label belong to the dataset.
-        vocabulary: name of the class list that predictions choose from, where it is a longer one: its classes from
-            the last of ``classes`` on are background.
-        also: other counts in use, by where they come from.
-        things: indices of the classes that are countable objects; None: the dataset does not say.
-    """
-
-    images: str
-    labels: str
-    classes: str
-    prepare: str
-    num_images: int = 0
-    image_suffix: str = ".jpg"
-    label_suffix: str = ".png"
-    ignore_label: int = 255
-    reduce_zero_label: bool = False
-    labelled_only: bool = False
-    vocabulary: str = ""
-    also: tuple[tuple[str, int], ...] = ()
-    things: range | None = None
-
+from declip.data.folder_dataset import FolderDataset
 
 _ADE = "unpack ADEChallengeData2016.zip there (datasets/prepare_ade20k_150.py)"
 _ADE_FULL = "run datasets/prepare_ade20k_847.py"

@@ -5,65 +5,15 @@ Datasets are registered when a name is first looked up; registering reads nothin
 
 from collections.abc import Sequence
 from functools import cache, partial
-from pathlib import Path
-
-from PIL import Image, UnidentifiedImageError
 
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.errors import DataError
-from declip.data.benchmarks import FOLDER_DATASETS, FolderDataset
+from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import load_class_list
+from declip.data.folder_dataset import load_folder_dataset
 from declip.data.palette import class_palette
 from declip.data.root import dataset_root
 from declip.plugins import PluginDataset, from_plugins
-
-
-def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
-    """Dataset dicts of a folder dataset, sorted by file name.
-
-    Raises:
-        DataError: a folder is missing or empty, or an image or label lacks its counterpart.
-    """
-    images, labels = dataset_root() / dataset.images, dataset_root() / dataset.labels
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise DataError(
-                f"dataset '{name}' needs {folder.absolute()}, which does not exist: {dataset.prepare}, or set "
-                "DETECTRON2_DATASETS to the folder that holds it"
-            )
-    image_files = {file.stem: file for file in sorted(images.rglob(f"*{dataset.image_suffix}"))}
-    label_files = {file.stem: file for file in sorted(labels.rglob(f"*{dataset.label_suffix}"))}
-    wanted = label_files if dataset.labelled_only else image_files
-    if not wanted:
-        folder, suffix = (labels, dataset.label_suffix) if dataset.labelled_only else (images, dataset.image_suffix)
-        raise DataError(f"dataset '{name}' found no {suffix} file in {folder.absolute()}: {dataset.prepare}")
-    _check_pairs(name, wanted, image_files, "image", images, dataset.prepare)
-    _check_pairs(name, wanted, label_files, "label", labels, dataset.prepare)
-    return [_describe(image_files[stem], label_files[stem]) for stem in sorted(wanted)]
-
-
-def _check_pairs(name: str, wanted: dict, present: dict, kind: str, folder: Path, prepare: str) -> None:
-    missing = [stem for stem in wanted if stem not in present]
-    if missing:
-        raise DataError(
-            f"dataset '{name}' lacks {len(missing)} {kind} files in {folder.absolute()}, among them that of "
-            f"{missing[0]}: {prepare}"
-        )
-
-
-def _describe(image: Path, label: Path) -> dict:
-    try:
-        with Image.open(label) as header:  # reads the header only; images of a dataset are as large as their labels
-            width, height = header.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"label file {label} is not a readable image: prepare the labels again") from error
-    return {
-        "file_name": str(image),
-        "sem_seg_file_name": str(label),
-        "image_id": image.stem,
-        "height": height,
-        "width": width,
-    }
 
 
 def _load_added(dataset: PluginDataset) -> Sequence[dict]:

@@ -3,22 +3,17 @@
 A source is a list of records, so that the sample at a position is the same in every run and every worker.
 """
 
-import io
 import json
 import tarfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from d2host.engine.errors import DataError
+from declip.data.reading import IMAGE_SUFFIXES, read_image
 from declip.plugins import from_plugins
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -41,31 +36,36 @@ class ImageRecord:
         """What messages call it."""
         return f"{self.path}:{self.member}" if self.member else self.path
 
-    def read(self, wanted_side: int = 0) -> Tensor:
-        """Decode as 3×H×W uint8 RGB.
+    def read(self, least_side: int = 0) -> Tensor:
+        """Decode as 3×H×W uint8 RGB, upright.
 
         Args:
-            wanted_side: JPEGs may be decoded at a half, quarter or eighth of their size as long as both sides stay
-                at least this; 0: full size.
+            least_side: see :func:`declip.data.reading.read_image`.
 
         Raises:
             DataError: the file is missing or no readable image.
         """
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                content = file.read(self.size)
-            with Image.open(io.BytesIO(content)) as image:
-                if wanted_side:
-                    image.draft("RGB", (wanted_side, wanted_side))
-                pixels = np.array(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"image {self.name} cannot be read ({error}): replace or remove it") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        source: str | bytes = self.path
+        if self.member:
+            try:
+                with open(self.path, "rb") as shard:
+                    shard.seek(self.offset)
+                    source = shard.read(self.size)
+            except OSError as error:
+                raise DataError(f"shard {self.path} cannot be read ({error}): get it again") from error
+        return torch.from_numpy(read_image(source, name=self.name, least_side=least_side)).permute(2, 0, 1)
 
 
 def list_images(source: str, image_root: str = "", root: str | Path = "datasets") -> list[ImageRecord]:
     """The images of a source, in a fixed order.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (30, 20)).save(f"{folder}/street.jpg")
+    ...     (record,) = list_images(folder)
+    ...     tuple(record.read().shape)
+    (3, 20, 30)
 
     Args:
         source: a COCO ``.json``; a ``.txt`` with a path a line; a folder, searched recursively; ``.tar`` shards, also
@@ -76,15 +76,14 @@ def list_images(source: str, image_root: str = "", root: str | Path = "datasets"
     Raises:
         DataError: the source does not exist, cannot be parsed, or holds no image.
     """
-    path = Path(source)
-    added = from_plugins("datasets")
+    path, added = Path(source), from_plugins("datasets")
     if source in added:
         records = [ImageRecord(record["file_name"]) for record in added[source].load(Path(root))]
     elif path.suffix == ".tar":
-        records = [record for shard in _matching(path) for record in _list_shard(shard)]
+        shards = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+        records = [record for shard in shards for record in _list_shard(shard)]
     elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        records = [ImageRecord(str(file)) for file in files]
+        records = [ImageRecord(str(file)) for file in find_images(path)]
     elif path.is_file():
         folder = Path(image_root) if image_root else path.parent
         names = _names_in_json(path) if path.suffix == ".json" else _names_in_list(path)
@@ -95,8 +94,13 @@ def list_images(source: str, image_root: str = "", root: str | Path = "datasets"
             f"{', '.join(added)}"
         )
     if not records:
-        raise DataError(f"no image found in {source}: known are {', '.join(sorted(SUFFIXES))} files")
+        raise DataError(f"no image found in {source}: known are {', '.join(sorted(IMAGE_SUFFIXES))} files")
     return records
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The image files below a folder, sorted, whatever the case of their endings."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _names_in_json(path: Path) -> list[str]:
@@ -111,17 +115,13 @@ def _names_in_list(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _matching(pattern: Path) -> Sequence[Path]:
-    return [pattern] if pattern.is_file() else sorted(pattern.parent.glob(pattern.name))
-
-
 def _list_shard(path: Path) -> list[ImageRecord]:
     try:
         with tarfile.open(path, "r:") as shard:
             return [
                 ImageRecord(str(path), member.name, member.offset_data, member.size)
                 for member in shard
-                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
+                if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES
             ]
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"shard {path} is no uncompressed tar file ({error}): get it again") from error

@@ -1,22 +1,24 @@
-"""Loaders of test images: one image a batch, a share of the dataset per process."""
+"""Loaders of images to evaluate on: every process takes a share of the dataset."""
+
+from collections.abc import Callable, Sequence
 
 from torch.utils.data import DataLoader, Dataset
 
 from d2host import comm
 from d2host.engine.loading import list_loader
-from declip.data.datasets import class_names, dataset_records
+from declip.data.datasets import dataset_records
 from declip.data.mapper import TestMapper
 
 
-class TestDataset(Dataset):
-    """Test images in order.
+class MappedDataset(Dataset):
+    """Records in order, each read when it is asked for.
 
     Args:
         records: dataset dicts.
         mapper: reads one.
     """
 
-    def __init__(self, records: list[dict], mapper: TestMapper) -> None:
+    def __init__(self, records: Sequence[dict], mapper: Callable[[dict], dict]) -> None:
         self.records, self.mapper = records, mapper
 
     def __len__(self) -> int:
@@ -26,15 +28,36 @@ class TestDataset(Dataset):
         return self.mapper(self.records[index])
 
 
+def share_of(records: Sequence[dict]) -> Sequence[dict]:
+    """What this process takes of the records; shares are contiguous and differ by one at most.
+
+    >>> share_of([{"image_id": "a"}, {"image_id": "b"}])  # in the only process
+    [{'image_id': 'a'}, {'image_id': 'b'}]
+    """
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    return records[len(records) * rank // world_size : len(records) * (rank + 1) // world_size]
+
+
+def evaluation_loader(
+    records: Sequence[dict], mapper: Callable[[dict], dict], num_workers: int, batch_size: int = 1
+) -> DataLoader:
+    """This process's share of the records, read in order, in batches that are lists.
+
+    Args:
+        records: dataset dicts of all processes.
+        mapper: reads one.
+        num_workers: processes that load.
+        batch_size: images of a batch.
+    """
+    dataset = MappedDataset(share_of(records), mapper)
+    return list_loader(dataset, num_workers, batch_size=batch_size, shuffle=False)
+
+
 def build_test_loader(cfg, name: str) -> DataLoader:
-    """This process's share of a test set, one image a batch; shares are contiguous and differ by one at most.
+    """This process's share of a test set, one image a batch, resized as ``cfg.INPUT`` says.
 
     Raises:
         DataError: the dataset is unknown or incomplete.
     """
-    class_names(name)
-    records = dataset_records(name)
-    rank, world_size = comm.get_rank(), comm.get_world_size()
-    share = records[len(records) * rank // world_size : len(records) * (rank + 1) // world_size]
-    dataset = TestDataset(share, TestMapper(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST))
-    return list_loader(dataset, cfg.DATALOADER.NUM_WORKERS, batch_size=1, shuffle=False)
+    mapper = TestMapper(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return evaluation_loader(dataset_records(name), mapper, cfg.DATALOADER.NUM_WORKERS)

@@ -1,22 +1,54 @@
-"""Reading images and label maps, any bit depth, with errors that name the file."""
+"""Reading images and labels, any bit depth, with errors that name the file.
 
+Shape legend
+    H, W  image, upright
+
+Every image that the project reads comes through :func:`read_image`: RGB, and upright, that is, turned as its EXIF
+orientation says. Label files hold arrays of numbers and are read as stored, so labels belong to the upright image.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from d2host.engine.errors import DataError
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+"""Endings, in lower case, of the files that count as images in a folder."""
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image file as H×W×3 uint8 RGB, turned as its EXIF orientation says.
+
+def read_image(source: str | Path | bytes, *, name: str = "", least_side: int = 0) -> np.ndarray:
+    """An image as H×W×3 uint8 RGB, turned as its EXIF orientation says.
+
+    Args:
+        source: a file, or the bytes of one.
+        name: what messages call it; empty: the file's path.
+        least_side: a JPEG may be decoded at a half, quarter or eighth of its size, which is faster, as long as both
+            sides stay at least this; 0: full size.
 
     Raises:
         DataError: the file is missing or no readable image.
     """
-    with _opened(path, "image") as image:
-        return _decoded(path, lambda: np.asarray(ImageOps.exif_transpose(image).convert("RGB")))
+    with _opened(source, f"image {name or source}") as image:
+        if least_side:
+            image.draft("RGB", (least_side, least_side))
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(image.convert("RGB"))
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """The numbers of a label file as stored: H×W of a single-channel or palette image, H×W×3 of a colour one.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    with _opened(path, f"label file {path}") as image:
+        return np.asarray(image)
 
 
 def read_sem_seg(
@@ -35,10 +67,10 @@ def read_sem_seg(
     Raises:
         DataError: the file is missing, unreadable, has several channels, or a label outside the class list.
     """
-    with _opened(path, "label file") as image:
-        if len(image.getbands()) != 1:
-            raise DataError(f"label file {path} has {len(image.getbands())} channels: labels are single-channel images")
-        sem_seg = _decoded(path, lambda: np.asarray(image).astype(np.int64))
+    sem_seg = read_array(path)
+    if sem_seg.ndim != 2:
+        raise DataError(f"label file {path} has {sem_seg.shape[-1]} channels: labels are single-channel images")
+    sem_seg = sem_seg.astype(np.int64)
     if reduce_zero_label:
         # an ignored raw label stays ignored; 0 becomes ignored; the others move down by one
         sem_seg = np.where((sem_seg == 0) | (sem_seg == ignore_label), ignore_label, sem_seg - 1)
@@ -51,9 +83,29 @@ def read_sem_seg(
     return sem_seg
 
 
+def check_same_size(image: tuple[int, int], labels: tuple[int, int], image_name: str, labels_name: str) -> None:
+    """Refuse labels of another picture than the upright image.
+
+    Args:
+        image, labels: (H, W) of each.
+        image_name, labels_name: what the message calls them.
+
+    Raises:
+        DataError: the sizes differ.
+    """
+    if image == labels:
+        return
+    remedy = "prepare the labels again"
+    if image == labels[::-1]:
+        remedy = "remove the image's EXIF orientation, or turn the labels with it"
+    raise DataError(
+        f"{labels_name} is {labels[1]}x{labels[0]}, its image {image_name} is {image[1]}x{image[0]} upright: {remedy}"
+    )
+
+
 @dataclass(frozen=True)
 class LabelFormat:
-    """How the label files of a dataset are read; see :func:`declip.data.reading.read_sem_seg`."""
+    """How the label files of a dataset are read; see :func:`read_sem_seg`."""
 
     num_classes: int
     ignore_label: int = 255
@@ -66,7 +118,7 @@ class LabelFormat:
             len(metadata.stuff_classes), metadata.get("ignore_label", 255), metadata.get("reduce_zero_label", False)
         )
 
-    def read(self, path: str) -> np.ndarray:
+    def read(self, path: str | Path) -> np.ndarray:
         """A label file as H×W int64."""
         return read_sem_seg(
             path,
@@ -76,17 +128,13 @@ class LabelFormat:
         )
 
 
-def _opened(path: str | Path, kind: str) -> Image.Image:
-    if not Path(path).is_file():
-        raise DataError(f"{kind} {path} does not exist: the dataset is incomplete, prepare or download it again")
+@contextmanager
+def _opened(source: str | Path | bytes, name: str) -> Iterator[Image.Image]:
+    """The image of a file or of bytes; whatever PIL finds wrong with it, here or while decoding, is a DataError."""
     try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{kind} {path} is not a readable image: replace or remove it") from error
-
-
-def _decoded(path: str | Path, decode) -> np.ndarray:
-    try:
-        return decode()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be decoded ({error}): replace or remove it") from error
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{name} does not exist: the dataset is incomplete, prepare or download it again") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be read ({error}): replace or remove it") from error

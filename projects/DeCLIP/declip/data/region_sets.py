@@ -8,15 +8,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from d2host.engine.errors import DataError
+from declip.data.image_sources import ImageRecord
+from declip.data.panoptic import is_evaluated, read_panoptic
+from declip.data.reading import check_same_size
 from declip.plugins import from_plugins
-
-LEAST_AREA, MOST_AREA = 8**2, 1024**2  # of a region that counts, pixels
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class RegionImage:
         boxes: K×4 float (x0, y0, x1, y1), pixels.
         labels: K int64 class indices.
         segment_ids: K int64, the regions' ids in the panoptic file.
-        panoptic_file_name: PNG whose colours are ids (R + 256 G + 256² B); empty where masks are not at hand.
+        panoptic_file_name: PNG whose colours are ids; empty where masks are not at hand.
+        size: (H, W) that the annotation is for; None: it does not say.
     """
 
     file_name: str
@@ -36,6 +36,19 @@ class RegionImage:
     labels: Tensor
     segment_ids: Tensor
     panoptic_file_name: str = ""
+    size: tuple[int, int] | None = None
+
+    def image(self) -> Tensor:
+        """3×H×W uint8 RGB, upright.
+
+        Raises:
+            DataError: the file is missing or unreadable, or of another size than the annotation.
+        """
+        image = ImageRecord(self.file_name).read()
+        if self.size:
+            height, width = image.shape[-2:]
+            check_same_size((height, width), self.size, self.file_name, f"the annotation of {self.file_name}")
+        return image
 
     def masks(self) -> Tensor:
         """K×H×W bool.
@@ -43,16 +56,12 @@ class RegionImage:
         Raises:
             DataError: the panoptic file is missing or unreadable.
         """
-        try:
-            with Image.open(self.panoptic_file_name) as image:
-                colors = np.asarray(image.convert("RGB")).astype(np.int64)
-        except (OSError, UnidentifiedImageError, AttributeError) as error:
+        if not Path(self.panoptic_file_name).is_file():
             raise DataError(
-                f"the masks of {self.file_name} cannot be read from '{self.panoptic_file_name}' ({error}): give the "
-                "folder of panoptic PNGs, or use boxes"
-            ) from error
-        ids = torch.from_numpy(colors @ np.array([1, 256, 256**2]))
-        return ids == self.segment_ids[:, None, None]
+                f"the masks of {self.file_name} cannot be read from '{self.panoptic_file_name}', which does not exist: "
+                "give the folder of panoptic PNGs, or use boxes"
+            )
+        return torch.from_numpy(read_panoptic(self.panoptic_file_name)) == self.segment_ids[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,11 @@ def load_region_set(
     masks = Path(panoptic_root) if panoptic_root else path.with_suffix("")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        files = {image["id"]: str(Path(image_root) / image["file_name"]) for image in content["images"]}
+        images = {image["id"]: image for image in content["images"]}
         annotations = [
             {
-                "file_name": files[each["image_id"]],
+                **images[each["image_id"]],
+                "file_name": str(Path(image_root) / images[each["image_id"]]["file_name"]),
                 "panoptic_file_name": str(masks / each["file_name"]) if each.get("file_name") else "",
                 "segments_info": each["segments_info"],
             }
@@ -110,7 +120,7 @@ def _region_set(annotations: list[dict], categories: list[dict]) -> RegionSet:
     index = {category["id"]: position for position, category in enumerate(categories)}
     images = []
     for each in annotations:
-        segments = [segment for segment in each["segments_info"] if _counts(segment)]
+        segments = [segment for segment in each["segments_info"] if is_evaluated(segment)]
         if not segments:
             continue
         corner, size = torch.tensor([segment["bbox"] for segment in segments], dtype=torch.float32).split(2, dim=1)
@@ -121,11 +131,8 @@ def _region_set(annotations: list[dict], categories: list[dict]) -> RegionSet:
                 torch.tensor([index[segment["category_id"]] for segment in segments]),
                 torch.tensor([segment["id"] for segment in segments]),
                 each["panoptic_file_name"],
+                (each["height"], each["width"]) if "height" in each else None,
             )
         )
     names = tuple(category["name"] for category in categories)
     return RegionSet(tuple(images), names, tuple(bool(category["isthing"]) for category in categories))
-
-
-def _counts(segment: dict) -> bool:
-    return not segment.get("iscrowd") and LEAST_AREA <= segment["area"] <= MOST_AREA

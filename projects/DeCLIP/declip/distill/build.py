@@ -1,5 +1,7 @@
 """From a configuration to the parts of a distillation."""
 
+import logging
+
 import torch
 
 from d2host import CfgNode

@@ -1,8 +1,5 @@
 """The evaluator of semantic segmentation: predictions of a dataset against its label files."""
 
-import csv
-import json
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +9,12 @@ import torch
 from PIL import Image
 
 from d2host import DatasetEvaluator, comm
+from d2host.engine.atomic import replacing
 from d2host.engine.errors import DataError
 from declip.data.datasets import dataset_metadata
 from declip.data.reading import LabelFormat
 from declip.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
+from declip.evaluation.results import finite, write_csv, write_json
 
 
 class SemSegEvaluator(DatasetEvaluator):
@@ -79,7 +78,9 @@ class SemSegEvaluator(DatasetEvaluator):
             self._check(prediction, sem_seg, sample)
             self._confusion += confusion_matrix(prediction, sem_seg, len(self.class_names), self.labels.ignore_label)
             if self.save_predictions and self.output_folder:
-                self._write_prediction(prediction, sample)
+                kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
+                with replacing(prediction_file(self.output_folder, sample)) as file:
+                    Image.fromarray(prediction.astype(kind)).save(file)
 
     def _check(self, prediction: np.ndarray, sem_seg: np.ndarray, sample: dict) -> None:
         if prediction.shape != sem_seg.shape:
@@ -92,12 +93,6 @@ class SemSegEvaluator(DatasetEvaluator):
                 f"the prediction for {sample['file_name']} names class {prediction.max()} of "
                 f"{len(self.class_names)}: the model's vocabulary is not the dataset's"
             )
-
-    def _write_prediction(self, prediction: np.ndarray, sample: dict) -> None:
-        path = prediction_file(self.output_folder, sample)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
-        Image.fromarray(prediction.astype(kind)).save(path)
 
     def evaluate(self) -> OrderedDict | None:
         """``{"sem_seg": {metric: percent}}`` over all processes; None on processes other than 0."""
@@ -112,17 +107,13 @@ class SemSegEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg={**summary, **per_class})
 
     def _write_results(self, metrics: Metrics, summary: dict[str, float]) -> None:
-        self.output_folder.mkdir(parents=True, exist_ok=True)
-        finite = {name: value if math.isfinite(value) else None for name, value in summary.items()}
-        (self.output_folder / "results.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
-        with open(self.output_folder / "per_class.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", "IoU", "accuracy", "pixels", "groups"])
-            for index, name in enumerate(self.class_names):
-                groups = " ".join(group for group, classes in self.class_groups.items() if index in classes)
-                row = [metrics.iou[index], metrics.accuracy[index]]
-                numbers = ["" if math.isnan(number) else f"{number:.4f}" for number in row]
-                writer.writerow([name, *numbers, metrics.pixels[index], groups])
+        write_json(self.output_folder / "results.json", summary)
+        rows = []
+        for index, name in enumerate(self.class_names):
+            groups = " ".join(group for group, classes in self.class_groups.items() if index in classes)
+            numbers = [round(float(values[index]), 4) for values in (metrics.iou, metrics.accuracy)]
+            rows.append([name, *finite(numbers), metrics.pixels[index], groups])
+        write_csv(self.output_folder / "per_class.csv", ["class", "IoU", "accuracy", "pixels", "groups"], rows)
 
 
 def to_labels(sem_seg: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of segmentations: image, prediction and ground truth side by side, with a legend.
+"""Visualizer of segmentations: image, prediction and ground truth side by side, with a legend.
 
 Shape legend
     image  H×W×3 uint8 RGB        sem_seg  H×W int64, negative where there is no class
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from d2host import DatasetEvaluator, comm
+from d2host.engine.atomic import replacing
 from declip.data.class_lists import first_synonym
 from declip.data.datasets import dataset_metadata
 from declip.data.reading import LabelFormat, read_image
@@ -56,14 +57,14 @@ def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.nd
     figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * sum(heights) + 1.2), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     for number, (row, cells) in enumerate(zip(rows, axes, strict=True)):
-        pictures = {
+        panels = {
             "image": row.image,
             **{title: paint(row.image, panel, colors) for title, panel in row.panels.items()},
         }
         for axis in cells:
             axis.axis("off")
-        for axis, (title, picture) in zip(cells, pictures.items(), strict=False):
-            axis.imshow(picture)
+        for axis, (title, panel) in zip(cells, panels.items(), strict=False):
+            axis.imshow(panel)
             if number == 0:
                 axis.set_title(title, fontsize=9)
     patches = [
@@ -84,12 +85,12 @@ def most_frequent(rows: Sequence[Segmentation]) -> list[int]:
     return [int(index) for index in order if counts[index]]
 
 
-class PictureWriter(DatasetEvaluator):
-    """Writes a picture of each of the first images of a dataset, and ``overview.png`` of several.
+class SegmentationVisualizer(DatasetEvaluator):
+    """Draws image, prediction and ground truth of the first images of a dataset, and ``overview.png`` of several.
 
     Args:
         dataset_name: of a registered dataset.
-        output_folder: where pictures go.
+        output_folder: where the drawings go.
         count: how many images, over all processes.
     """
 
@@ -108,7 +109,7 @@ class PictureWriter(DatasetEvaluator):
         self._overview: list[Segmentation] = []
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        """Draw a batch, as long as pictures are wanted."""
+        """Draw a batch, until as many images as wanted are drawn."""
         for sample, output in zip(inputs, outputs, strict=True):
             if self._drawn >= self.count:
                 return
@@ -134,5 +135,5 @@ class PictureWriter(DatasetEvaluator):
         return Segmentation(image, {"prediction": prediction, "ground truth": sem_seg})
 
     def _save(self, name: str, rows: Sequence[Segmentation]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draw(rows, self.class_names, self.colors).savefig(self.folder / name, dpi=110)
+        with replacing(self.folder / name) as file:
+            draw(rows, self.class_names, self.colors).savefig(file, dpi=110)

@@ -12,7 +12,7 @@ from d2host.engine.loading import endless_loader
 from declip.models.factory import build_encoder
 from declip.models.weights import save_encoder
 from declip.weights.files import half_precision, save_tensors
-from nanoworld.evaluation import close_up_accuracy, judge_affinities, scenes_of
+from nanoworld.evaluation import close_up_accuracy, evaluate_affinities, scenes_of
 from nanoworld.pretraining.config import CLIP
 from nanoworld.pretraining.contrastive import ContrastivePretraining
 from nanoworld.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
@@ -105,7 +105,7 @@ class PretrainingTrainer(Trainer):
             if isinstance(model, ContrastivePretraining):
                 results = close_up_accuracy(model.encoder, scenes)
             else:
-                results = judge_affinities(model.features, scenes)
+                results = evaluate_affinities(model.features, scenes)
         finally:
             model.train()
         logging.getLogger(__name__).info("Judged on %d scenes: %s", len(scenes), results)

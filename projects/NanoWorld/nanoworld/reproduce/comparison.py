@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from declip.data.datasets import dataset_metadata, dataset_records
-from declip.data.reading import LabelFormat, read_image
+from declip.data.reading import LabelFormat, read_array, read_image
 from declip.evaluation.sem_seg_evaluator import prediction_file
 from declip.evaluation.visualizer import Segmentation, draw
 
@@ -25,13 +24,10 @@ def compare_predictions(dataset: str, predictions: Mapping[str, Path], count: in
     labels = LabelFormat.of(metadata)
     rows = []
     for sample in dataset_records(dataset)[:count]:
-        panels = {title: _read(prediction_file(folder, sample)) for title, folder in predictions.items()}
+        panels = {
+            title: read_array(prediction_file(folder, sample)).astype(np.int64) for title, folder in predictions.items()
+        }
         sem_seg = labels.read(sample["sem_seg_file_name"])
         panels["ground truth"] = np.where(sem_seg == labels.ignore_label, -1, sem_seg)
         rows.append(Segmentation(read_image(sample["file_name"]), panels))
     return draw(rows, metadata.stuff_classes, np.asarray(metadata.stuff_colors, dtype=np.float32))
-
-
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image).astype(np.int64)

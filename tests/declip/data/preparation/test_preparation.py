@@ -193,7 +193,7 @@ def test_a_half_downloaded_tree_says_what_to_unpack(root):
         prepare_voc(root, 1)
     make_voc(root)
     (root / "VOCdevkit/VOC2012/SegmentationClass/2007_000042.png").unlink()
-    with pytest.raises(DataError, match=r"2007_000042\.png cannot be read"):
+    with pytest.raises(DataError, match=r"2007_000042\.png does not exist"):
         prepare_voc(root, 1)
 
 
@@ -225,8 +225,7 @@ def test_large_images_of_the_full_dataset_shrink_with_their_labels(root):
     save(folder / "ADE_val_00000001_seg.png", np.zeros((600, 900, 3), np.uint8))
     prepare_ade20k_847(root, 1)
     record = dataset_records("ade20k_full_sem_seg_freq_val_all")[0]
-    assert (record["height"], record["width"]) == (512, 768)
-    assert Image.open(record["file_name"]).size == (768, 512)
+    assert Image.open(record["file_name"]).size == Image.open(record["sem_seg_file_name"]).size == (768, 512)
 
 
 def test_a_check_counts_pairs_and_opens_every_file(root):
@@ -240,7 +239,11 @@ def test_a_check_counts_pairs_and_opens_every_file(root):
     (root / "coco/val2017/000001.jpg").write_bytes(b"broken")
     save(root / "coco/annotations_object/val2017/000002.png", np.zeros((3, 3), np.uint8))
     troubles = check_dataset(name, dataset).troubles[1:]
-    assert "000001.jpg cannot be read" in troubles[0] and "is 3x3, its image 8x6" in troubles[1]
+    assert (
+        "000001.jpg cannot be read" in troubles[0]
+        and "is 3x3, its image" in troubles[1]
+        and "is 8x6 upright" in troubles[1]
+    )
     assert len(check_dataset(name, dataset, quick=True).troubles) == 1
     assert "and 0 more" not in report([check]) and "| coco_2017_test_object_sem_seg |" in report([check])
 
@@ -268,5 +271,5 @@ def test_one_run_evaluates_the_six_benchmarks_with_one_model(root):
     results = evaluate_datasets(cfg, build_model(cfg).eval())
     assert list(results) == list(cfg.DATASETS.TEST) and len(results) == 6
     table = (root / "out/inference/results.md").read_text()
-    assert table.count("_sem_seg") == 6 and "published CAT-Seg ViT-B/16" in table
+    assert table.count("_sem_seg") == 6 and "published" not in table
     assert len((root / "out/inference/results.csv").read_text().splitlines()) == 7

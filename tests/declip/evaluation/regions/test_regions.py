@@ -110,7 +110,7 @@ def test_images_at_once_and_small_sides_change_nothing(regions):
         assert results[0] == results[1]
 
 
-def test_kinds_of_features_are_judged_together_as_they_are_alone(regions):
+def test_kinds_of_features_are_compared_together_as_they_are_alone(regions):
     torch.manual_seed(0)
     encoder = build_encoder("nano", "random").eval()
     contexts, methods = (ContextType.Q, ContextType.MASKCLIP), (RegionMethod.BOXES, RegionMethod.MASKS)
@@ -121,7 +121,7 @@ def test_kinds_of_features_are_judged_together_as_they_are_alone(regions):
         assert accuracy.summary() == alone.summary()
 
 
-def test_crops_are_not_judged_together_with_dense_features(regions):
+def test_crops_are_not_compared_together_with_dense_features(regions):
     encoder = build_encoder("nano", "random").eval()
     with pytest.raises(ValueError, match="in a call of their own"):
         compare_regions(encoder, regions, 64, contexts=(ContextType.QK,), methods=list(RegionMethod))

@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from declip import build_encoder
-from declip.evaluation.zero_shot import Protocol, Vocabulary, WindowGrid, ZeroShotSegmenter
+from declip.evaluation.zero_shot import Protocol, Vocabulary, ZeroShotSegmenter
 from declip.evaluation.zero_shot import segmenter as segmenter_module
 from declip.models.attention import ContextType
+from declip.models.windows import WindowGrid
 
 VOCABULARY = Vocabulary.of(["red ring; scarlet ring", "grass", "background", "blue star, navy star"])
 
@@ -66,7 +67,7 @@ def test_images_of_a_batch_do_not_influence_one_another(encoder):
         assert (output["sem_seg"] == alone).double().mean() > 0.999
 
 
-def test_context_types_are_judged_together_as_they_are_alone(encoder):
+def test_context_types_are_compared_together_as_they_are_alone(encoder):
     segmenter, inputs = build(encoder, threshold=0.1), [sample(41, 70), sample(48, 33)]
     contexts = (ContextType.VANILLA, ContextType.MASKCLIP, ContextType.QK)
     together = segmenter.by_context(inputs, contexts)

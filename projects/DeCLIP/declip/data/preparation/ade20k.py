@@ -17,8 +17,8 @@ from PIL import Image
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import WIDE_IGNORE
 from declip.data.class_lists import load_class_list
-from declip.data.preparation.conversion import convert_all, find_sources, read_labels, remap_table, write_labels
-from declip.data.reading import read_image
+from declip.data.preparation.conversion import convert_all, find_sources, remap_table, write_labels
+from declip.data.reading import read_array, read_image
 
 BENCHMARK, ARCHIVE = "ADEChallengeData2016", "ADEChallengeData2016.zip"
 FULL = Path("ADE20K_2021_17_01")
@@ -103,7 +103,7 @@ def _normal(name: str) -> str:
 
 def convert_full(source: Path, target: Path, *, table: np.ndarray, images: Path) -> None:
     """One ``*_seg.png`` and its image, both shrunk to a shorter side of 512."""
-    colors = read_labels(source)
+    colors = read_array(source)
     if colors.ndim != 3:
         raise DataError(f"label file {source} is no colour image: unpack ADE20K again")
     values = colors[..., 0].astype(np.int64) // 10 * 256 + colors[..., 1]

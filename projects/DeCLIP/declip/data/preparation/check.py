@@ -1,20 +1,17 @@
 """Is a prepared tree complete? Counts against the published numbers, pairs, sizes, label ranges, unreadable files."""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
 from tabulate import tabulate
-from tqdm import tqdm
 
 from d2host.engine.errors import DataError
-from declip.data.benchmarks import FolderDataset
 from declip.data.class_lists import load_class_list
-from declip.data.datasets import load_folder_dataset
-from declip.data.reading import LabelFormat
+from declip.data.folder_dataset import FolderDataset, load_folder_dataset
+from declip.data.preparation.conversion import map_files
+from declip.data.reading import LabelFormat, check_same_size, read_image
 
 SHOWN = 3  # troubles listed per dataset
 
@@ -53,27 +50,19 @@ def check_dataset(name: str, dataset: FolderDataset, workers: int = 1, quick: bo
     if not quick:
         num_classes = len(load_class_list(dataset.classes))
         labels = LabelFormat(num_classes, dataset.ignore_label, dataset.reduce_zero_label)
-        troubles += [trouble for trouble in _map(partial(check_pair, labels=labels), records, workers, name) if trouble]
+        found = map_files(partial(check_pair, labels=labels), [(record,) for record in records], workers, name)
+        troubles += [trouble for trouble in found if trouble]
     return Check(name, len(records), dataset.num_images, tuple(troubles))
 
 
 def check_pair(record: dict, labels: LabelFormat) -> str:
     """What is wrong with an image and its label file; empty where nothing is."""
     try:
-        with Image.open(record["file_name"]) as image:
-            image.load()
-            size = image.size
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        return f"image {record['file_name']} cannot be read ({error}): unpack the dataset again"
-    try:
-        sem_seg = labels.read(record["sem_seg_file_name"])
+        image = read_image(record["file_name"]).shape[:2]
+        sem_seg = labels.read(record["sem_seg_file_name"]).shape
+        check_same_size(image, sem_seg, record["file_name"], f"label file {record['sem_seg_file_name']}")
     except DataError as error:
         return str(error)
-    if sem_seg.shape[::-1] != size:
-        return (
-            f"label file {record['sem_seg_file_name']} is {sem_seg.shape[1]}x{sem_seg.shape[0]}, its image "
-            f"{size[0]}x{size[1]}: prepare the labels again"
-        )
     return ""
 
 
@@ -95,10 +84,3 @@ def _check_count(found: int, dataset: FolderDataset) -> list[str]:
     numbers = ", ".join(f"{count} ({source})" for count, source in expected.items())
     where = Path(dataset.images)
     return [f"{found} images instead of {numbers} below {where}: some are missing, unpack the dataset again"]
-
-
-def _map(function, records: list[dict], workers: int, title: str) -> list[str]:
-    if workers <= 1:
-        return [function(record) for record in tqdm(records, desc=title, unit="image")]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(function, records, chunksize=16), total=len(records), desc=title, unit="image"))

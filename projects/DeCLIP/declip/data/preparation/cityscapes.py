@@ -8,10 +8,10 @@ from declip.data.preparation.conversion import (
     convert_all,
     find_sources,
     look_up,
-    read_labels,
     remap_table,
     write_labels,
 )
+from declip.data.reading import read_array
 
 IGNORE, NUM_IDS = 255, 34
 EVALUATED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # in train-id order
@@ -28,7 +28,7 @@ def cityscapes_table() -> np.ndarray:
 
 def convert_cityscapes(source: Path, target: Path) -> None:
     """One label-id file."""
-    write_labels(target, look_up(read_labels(source), cityscapes_table(), source))
+    write_labels(target, look_up(read_array(source), cityscapes_table(), source))
 
 
 def prepare_cityscapes(root: Path, workers: int) -> dict[str, int]:

@@ -14,10 +14,10 @@ from declip.data.preparation.conversion import (
     find_sources,
     look_up,
     pair_up,
-    read_labels,
     remap_table,
     write_labels,
 )
+from declip.data.reading import read_array
 
 UNUSED_IDS = frozenset({11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90})
 NUM_THING_IDS, NUM_IDS, UNLABELLED = 91, 182, 255
@@ -39,7 +39,7 @@ def object_table() -> np.ndarray:
 
 def convert_map(source: Path, target: Path, *, table: np.ndarray) -> None:
     """One stuff-thing map through a table."""
-    write_labels(target, look_up(read_labels(source), table, source))
+    write_labels(target, look_up(read_array(source), table, source))
 
 
 def prepare_coco_stuff(root: Path, workers: int) -> dict[str, int]:

@@ -6,9 +6,10 @@ A file is written under a temporary name and renamed, so one that exists is whol
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
@@ -25,19 +26,6 @@ def remap_table(mapping: dict[int, int], size: int, default: int = UNKNOWN) -> n
     for value, label in mapping.items():
         table[value] = label
     return table
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """A single-channel or palette image as H×W integers, or a colour one as H×W×3.
-
-    Raises:
-        DataError: missing or unreadable.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise DataError(f"label file {path} cannot be read ({error}): unpack the dataset again") from error
 
 
 def look_up(labels: np.ndarray, table: np.ndarray, path: Path) -> np.ndarray:
@@ -84,19 +72,30 @@ def convert_all(pairs: Iterable[Pair], convert: Callable[[Path, Path], None], wo
         DataError: a source is missing or wrong; what was made stays.
     """
     missing = [pair for pair in pairs if not pair[1].is_file()]
+    return len(map_files(convert, missing, workers, title))
+
+
+def map_files(function: Callable[..., Any], arguments: Sequence[tuple], workers: int, title: str) -> list[Any]:
+    """What a function says of each tuple of arguments, in order, with a progress bar.
+
+    Args:
+        function: of a module, or a partial of one, so that workers can call it.
+        arguments: of each call.
+        workers: processes; 1: this one.
+        title: of the progress bar.
+
+    Raises:
+        DataError: whatever ``function`` raises; calls not begun are dropped.
+    """
     if workers <= 1:
-        for source, target in tqdm(missing, desc=title, unit="file"):
-            convert(source, target)
-        return len(missing)
+        return [function(*each) for each in tqdm(arguments, desc=title, unit="file")]
     with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(convert, source, target) for source, target in missing]
+        futures = [pool.submit(function, *each) for each in arguments]
         try:
-            for future in tqdm(futures, desc=title, unit="file"):
-                future.result()
+            return [future.result() for future in tqdm(futures, desc=title, unit="file")]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return len(missing)
 
 
 def find_sources(folder: Path, pattern: str, remedy: str) -> list[Path]:

@@ -1,21 +1,16 @@
-"""Region sets from COCO panoptic: the same format, only regions that count, each verified against its label image.
-
-A panoptic PNG stores segment ids as ``R + 256 G + 65536 B``.
-"""
+"""Region sets from COCO panoptic: the same format, only regions that count, each verified against its label image."""
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import DataError
-from declip.data.preparation.conversion import read_labels
+from declip.data.panoptic import is_evaluated, read_panoptic
+from declip.data.preparation.conversion import map_files
 
-MIN_AREA, MAX_AREA = 8**2, 1024**2  # pixels, as region classification is evaluated (DeCLIP, Fig. 6)
 REMEDY = "unpack panoptic_annotations_trainval2017.zip of COCO into coco/annotations, and its panoptic_val2017.zip"
 SOURCE, TARGET = "coco/annotations/panoptic_val2017", "coco/annotations/regions_val2017.json"
 
@@ -27,19 +22,11 @@ def keep_regions(annotation: dict, folder: Path) -> dict:
         DataError: the label image is missing, unreadable, or lacks a listed segment.
     """
     path = folder / annotation["file_name"]
-    colors = read_labels(path).astype(np.int64)
-    if colors.ndim != 3:
-        raise DataError(f"panoptic label {path} is no colour image: {REMEDY}")
-    present = set(np.unique(colors[..., 0] + 256 * colors[..., 1] + 65536 * colors[..., 2]).tolist())
+    present = set(np.unique(read_panoptic(path)).tolist())
     missing = [segment["id"] for segment in annotation["segments_info"] if segment["id"] not in present]
     if missing:
         raise DataError(f"panoptic label {path} lacks segment {missing[0]} that its annotation lists: {REMEDY}")
-    kept = [
-        segment
-        for segment in annotation["segments_info"]
-        if not segment.get("iscrowd") and MIN_AREA <= segment["area"] <= MAX_AREA
-    ]
-    return {**annotation, "segments_info": kept}
+    return {**annotation, "segments_info": [each for each in annotation["segments_info"] if is_evaluated(each)]}
 
 
 def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
@@ -55,8 +42,7 @@ def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
     except (ValueError, KeyError) as error:
         raise DataError(f"{source} is no panoptic annotation file ({error!r}): {REMEDY}") from error
     keep = partial(keep_regions, folder=root / SOURCE)
-    with ProcessPoolExecutor(workers) as pool:
-        kept = list(tqdm(pool.map(keep, annotations, chunksize=8), total=len(annotations), desc=TARGET, unit="image"))
+    kept = map_files(keep, [(annotation,) for annotation in annotations], workers, TARGET)
     with replacing(target) as temporary:
         temporary.write_text(json.dumps({"images": images, "categories": categories, "annotations": kept}))
     return {TARGET: 1}

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import WIDE_IGNORE
@@ -14,10 +13,10 @@ from declip.data.preparation.conversion import (
     find_sources,
     look_up,
     pair_up,
-    read_labels,
     remap_table,
     write_labels,
 )
+from declip.data.reading import read_array
 
 IGNORE = 255
 VOC = Path("VOCdevkit/VOC2012")
@@ -35,7 +34,7 @@ def voc_table(background: int) -> np.ndarray:
 
 def convert_voc(source: Path, target: Path, *, table: np.ndarray) -> None:
     """One VOC palette label file through a table."""
-    write_labels(target, look_up(read_labels(source), table, source))
+    write_labels(target, look_up(read_array(source), table, source))
 
 
 def prepare_voc(root: Path, workers: int) -> dict[str, int]:
@@ -95,6 +94,8 @@ def context_table(names: dict[str, int], classes: list[str], default: int) -> np
 
 def convert_context(source: Path, target: Path, *, table: np.ndarray) -> None:
     """The ``LabelMap`` of one .mat file through a table."""
+    from scipy.io import loadmat  # here, so that the other datasets can be prepared without scipy
+
     try:
         labels = loadmat(source)["LabelMap"]
     except (OSError, ValueError, KeyError, NotImplementedError) as error:

@@ -5,7 +5,7 @@ Shape legend
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +17,8 @@ from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from d2host.engine.loading import list_loader
-from declip.data.image_sources import ImageRecord
+from declip.data.batching import group_by_shape
+from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
 from declip.models.attention import ContextType
@@ -136,7 +137,7 @@ class _RegionViews(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         regions = self.images[index]
-        image = ImageRecord(regions.file_name).read()
+        image = regions.image()
         if RegionMethod.CROPS in self.methods:
             enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
             return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
@@ -150,7 +151,10 @@ class _RegionViews(Dataset):
             "labels": regions.labels,
         }
         if RegionMethod.MASKS in self.methods:
-            masks = transforms.resize(regions.masks(), inner, transforms.InterpolationMode.NEAREST)
+            masks = regions.masks()
+            label_name = f"panoptic label {regions.panoptic_file_name}"
+            check_same_size(image.shape[-2:], masks.shape[-2:], regions.file_name, label_name)
+            masks = transforms.resize(masks, inner, transforms.InterpolationMode.NEAREST)
             sample["masks"] = transforms.pad(masks, padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
             sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
@@ -188,18 +192,15 @@ def _region_features(
 
 def _dense_features(
     encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType]
-) -> Iterator[dict[ContextType, Tensor]]:
+) -> list[dict[ContextType, Tensor]]:
     """C×h×w float32 per image and context type, in order; images of one shape go through the encoder together."""
-    by_shape: dict[torch.Size, list[int]] = {}
-    for index, image in enumerate(images):
-        by_shape.setdefault(image.shape, []).append(index)
-    found: dict[int, dict[ContextType, Tensor]] = {index: {} for index in range(len(images))}
-    for members in by_shape.values():
-        stacked = encoder.normalize(torch.stack([images[index] for index in members]))
+    found: list[dict[ContextType, Tensor]] = [{} for _ in images]
+    for group in group_by_shape(images):
+        stacked = encoder.normalize(torch.stack([images[index] for index in group]))
         for context, features in encoder.encode_contexts(stacked, contexts).items():
-            for index, content in zip(members, features.content.float(), strict=True):
+            for index, content in zip(group, features.content.float(), strict=True):
                 found[index][context] = content
-    return iter(found.values())
+    return found
 
 
 def _ranks(features: Tensor, labels: Tensor, text: Tensor) -> Tensor:

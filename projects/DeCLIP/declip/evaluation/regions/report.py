@@ -1,43 +1,36 @@
 """Tables and a plot of region accuracies over resolutions."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from tabulate import tabulate
 
+from d2host.engine.atomic import replacing
 from declip.evaluation.regions.classify import RegionAccuracy
+from declip.evaluation.results import write_csv, write_results
 
-Key = tuple[str, int]  # what was judged (context type, method), and at which side
+Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
 
 
 def write_report(results: Mapping[Key, RegionAccuracy], class_names: Sequence[str], folder: Path) -> str:
-    """Write ``results.{md,json}``, ``per_class.csv`` and ``resolutions.png``; returns the table."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``results.{md,csv,json}``, ``per_class.csv`` and ``resolutions.png``; returns the table."""
     summaries = {key: accuracy.summary() for key, accuracy in results.items()}
     columns = list(next(iter(summaries.values())))
     rows = [[name, side, *(summary[column] for column in columns)] for (name, side), summary in summaries.items()]
-    table = tabulate(rows, ["features", "pixels", *columns], tablefmt="github", floatfmt=".2f")
-    (folder / "results.md").write_text(table + "\n", encoding="utf-8")
     listed = [{"features": name, "side": side, **summary} for (name, side), summary in summaries.items()]
-    (folder / "results.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
-    _write_classes(results, class_names, folder / "per_class.csv")
-    draw_resolutions(summaries).savefig(folder / "resolutions.png", dpi=130)
+    table = write_results(folder, ["features", "pixels", *columns], rows, listed)
+    classes = []
+    for (name, side), accuracy in results.items():
+        for index, class_name in enumerate(class_names):
+            if accuracy.counts[index]:
+                numbers = [round(values[index].item(), 4) for values in (accuracy.top1, accuracy.top5)]
+                thing, count = int(accuracy.is_thing[index]), int(accuracy.counts[index])
+                classes.append([name, side, class_name, thing, count, *numbers])
+    headers = ["features", "pixels", "class", "thing", "regions", "top1", "top5"]
+    write_csv(folder / "per_class.csv", headers, classes)
+    with replacing(folder / "resolutions.png") as file:
+        draw_resolutions(summaries).savefig(file, dpi=130)
     return table
-
-
-def _write_classes(results: Mapping[Key, RegionAccuracy], class_names: Sequence[str], path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["features", "pixels", "class", "thing", "regions", "top1", "top5"])
-        for (name, side), accuracy in results.items():
-            for index, class_name in enumerate(class_names):
-                if accuracy.counts[index]:
-                    numbers = [f"{values[index]:.4f}" for values in (accuracy.top1, accuracy.top5)]
-                    thing, count = int(accuracy.is_thing[index]), int(accuracy.counts[index])
-                    writer.writerow([name, side, class_name, thing, count, *numbers])
 
 
 def draw_resolutions(summaries: Mapping[Key, Mapping[str, float]]) -> Figure:

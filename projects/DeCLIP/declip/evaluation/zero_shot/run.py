@@ -1,28 +1,23 @@
-"""An encoder judged on datasets: one pass over each for all context types, one table at the end."""
+"""An encoder evaluated on datasets: one pass over each for all context types, one table at the end."""
 
-import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 from torch import nn
-from torch.utils.data import Subset
 
 from d2host import DatasetEvaluator, DatasetEvaluators, comm
-from d2host.engine.loading import list_loader
 from d2host.engine.precision import Precision
 from declip.data.datasets import dataset_records
-from declip.data.loader import TestDataset
+from declip.data.loader import evaluation_loader
 from declip.data.mapper import TestMapper
+from declip.evaluation.results import write_results
 from declip.evaluation.run import evaluate, without_classes
 from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
-from declip.evaluation.visualizer import PictureWriter
+from declip.evaluation.visualizer import SegmentationVisualizer
 from declip.evaluation.zero_shot.protocol import Protocol
-from declip.evaluation.zero_shot.published import published_rows
 from declip.evaluation.zero_shot.segmenter import ZeroShotSegmenter
 from declip.evaluation.zero_shot.vocabulary import zero_shot_vocabulary
 from declip.models.attention import ContextType
@@ -42,7 +37,7 @@ class ZeroShotOptions:
         windows_at_once: windows encoded together.
         images_at_once: images read and decided on together.
         max_images: only the first of each dataset; 0: all.
-        pictures: that are drawn per dataset.
+        visualize: images that are drawn per dataset.
         num_workers: processes that load.
         cache: folder of class embeddings; None: none.
     """
@@ -52,7 +47,7 @@ class ZeroShotOptions:
     windows_at_once: int = 16
     images_at_once: int = 2
     max_images: int = 0
-    pictures: int = 0
+    visualize: int = 0
     num_workers: int = 1
     cache: Path | None = None
 
@@ -66,7 +61,7 @@ def evaluate_zero_shot(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Evaluate dense features of an encoder under each context type on each dataset.
 
-    Writes ``<context>/<dataset>/`` and ``results.{json,md}`` under ``folder``, and logs the table.
+    Writes ``<context>/<dataset>/`` and ``results.{json,md,csv}`` under ``folder``, and logs the table.
 
     Args:
         encoder: on its device.
@@ -106,14 +101,11 @@ def _evaluate_dataset(
     for context in contexts:
         output = folder / context.value / name
         evaluators[context] = [SemSegEvaluator.of(name, output_folder=output)]
-        if options.pictures:
-            evaluators[context].append(PictureWriter(name, output / "pictures", options.pictures))
-    loader = list_loader(
-        _images(name, protocol.short_side, options.max_images),
-        options.num_workers,
-        batch_size=options.images_at_once,
-        shuffle=False,
-    )
+        if options.visualize:
+            evaluators[context].append(SegmentationVisualizer(name, output / "visualizations", options.visualize))
+    records = dataset_records(name)[: options.max_images or None]
+    mapper = TestMapper(protocol.short_side, LONGEST_SIDE)
+    loader = evaluation_loader(records, mapper, options.num_workers, options.images_at_once)
     model, evaluator = _ByContext(segmenter, contexts), _EvaluatorByContext(evaluators)
     description = f"{', '.join(context.value for context in contexts)} on {name}"
     return evaluate(model, loader, evaluator, options.precision, description)
@@ -154,35 +146,17 @@ class _EvaluatorByContext(DatasetEvaluator):
         return {context: result for context, result in results.items() if result}
 
 
-def _images(name: str, short_side: int, max_images: int) -> Subset:
-    """This process's share of a dataset's images."""
-    records = dataset_records(name)
-    records = records[: max_images or len(records)]
-    dataset = TestDataset(records, TestMapper(short_side, LONGEST_SIDE))
-    rank, world_size = comm.get_rank(), comm.get_world_size()
-    return Subset(dataset, range(len(records) * rank // world_size, len(records) * (rank + 1) // world_size))
-
-
 def write_table(results: Mapping[str, Mapping[str, Mapping[str, float]]], folder: Path) -> None:
-    """Write ``results.json`` and ``results.md`` (mIoU, and the mean over datasets) and log the table.
+    """Write ``results.{json,md,csv}`` (the table: mIoU, and its mean over datasets) and log the table.
 
-    Published results follow where a dataset has any.
+    Args:
+        results: context type → dataset → metric → percent.
+        folder: of the files.
     """
     datasets = list(next(iter(results.values())))
     rows = []
     for context, by_dataset in results.items():
         values = [by_dataset[name]["mIoU"] for name in datasets]
         rows.append([context, *values, sum(values) / len(values)])
-    rows += published_rows(datasets)
-    table = tabulate(rows, ["context", *datasets, "mean"], tablefmt="github", floatfmt=".2f", missingval="-")
+    table = write_results(folder, ["context", *datasets, "mean"], rows, results)
     logging.getLogger(__name__).info("mIoU in percent:\n%s", table)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.md").write_text(table + "\n", encoding="utf-8")
-    finite = {
-        context: {
-            name: {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-            for name, metrics in by_dataset.items()
-        }
-        for context, by_dataset in results.items()
-    }
-    (folder / "results.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")

@@ -5,24 +5,24 @@ Shape legend
     n  windows      g  patches along a window's side        H, W  labels
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from declip.data.batching import group_by_shape
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
-from declip.evaluation.zero_shot.windows import WindowGrid
 from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
+from declip.models.windows import WindowGrid
 
 CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
 
 
 class ZeroShotSegmenter(nn.Module):
-    """Segments images into the classes of a vocabulary, as DeCLIP's Table 5 judges encoders.
+    """Segments images into the classes of a vocabulary, as DeCLIP's Table 5 evaluates encoders.
 
     Args:
         encoder: gives dense features.
@@ -70,25 +70,19 @@ class ZeroShotSegmenter(nn.Module):
         images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
         grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
         windows = [grid.cut(image) for grid, image in zip(grids, images, strict=True)]
-        results: dict[ContextType, list[dict]] = {context: [] for context in contexts}
-        for sample, grid, logits in zip(batch, grids, self._logits(windows, contexts), strict=True):
-            way_back = grid.way_back((sample["height"], sample["width"]), self.device)
-            for found, values in zip(results.values(), logits.unbind(dim=1), strict=True):
-                found.append({"sem_seg": self._decide(grid.lay_out(values), way_back)})
+        results: dict[ContextType, list[dict]] = {context: [{} for _ in batch] for context in contexts}
+        for group in group_by_shape(each[0] for each in windows):
+            chunks = torch.cat([windows[index] for index in group]).split(self.windows_at_once)
+            logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
+            for index, own in zip(group, logits.split([len(windows[index]) for index in group]), strict=True):
+                way_back = grids[index].way_back((batch[index]["height"], batch[index]["width"]), self.device)
+                for context, values in zip(contexts, own.unbind(dim=1), strict=True):
+                    labels = self._decide(grids[index].lay_out(values), way_back)
+                    results[context][index]["sem_seg"] = labels
         return results
 
-    def _logits(self, windows: Sequence[Tensor], contexts: Sequence[ContextType]) -> Iterator[Tensor]:
-        """Cosines of the patches of each image's windows with all names, n×K×N×g×g per image.
-
-        Windows of neighbouring images share batches where their shapes agree.
-        """
-        for _, group in groupby(windows, key=lambda each: each.shape[1:]):
-            members = list(group)
-            chunks = torch.cat(members).split(self.windows_at_once)
-            logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
-            yield from logits.split([len(each) for each in members])
-
     def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
+        """Cosines of the patches of windows n×3×k×k with all names: n×K×N×g×g."""
         features = self.encoder.encode_contexts(windows, contexts).values()
         content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
         with torch.autocast(content.device.type, enabled=False):

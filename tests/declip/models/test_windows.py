@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from declip.evaluation.zero_shot import WindowGrid
+from declip.models.windows import WindowGrid
 
 PATCH = 8
 
@@ -51,3 +51,9 @@ def test_stitching_equals_one_window_at_a_time(size, window, stride, labels_size
     stitched = rows @ grid.lay_out(patch_means(grid.cut(image))) @ columns.T
     expected = step_by_step(image, window, stride, labels_size, patch_means)
     torch.testing.assert_close(stitched, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_averaging_windows_that_agree_gives_the_image():
+    image = torch.randn(3, 45, 71)
+    grid = WindowGrid.of((45, 71), window=16, stride=11)
+    torch.testing.assert_close(grid.average(grid.cut(image)), image)
