@@ -3,6 +3,7 @@
 * :func:`build_encoder` and :class:`DenseCLIP`: an open_clip model with decoupled dense features
 * :class:`ContextType`, :class:`AttentionScale`: how its last block attends
 * :class:`FinetunePolicy`, :func:`apply_finetuning`: what of it trains
+* :func:`segment`, :func:`load_segmenter`: images into named classes
 * :func:`save_encoder`, :func:`load_encoder_weights`: its weights on disk
 
 Names are imported when they are first used, so that what needs no torch does not wait for it.
@@ -19,5 +20,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.factory": ["build_encoder"],
         "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
         "models.weights": ["load_encoder_weights", "save_encoder"],
+        "segmenter": ["Segmentation", "Segmenter", "load_segmenter", "segment"],
     },
 )
