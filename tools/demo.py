@@ -13,8 +13,7 @@ import argparse
 from pathlib import Path
 
 from d2host.engine.command import run_command
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+from d2host.engine.errors import DataError
 
 
 def main(args: argparse.Namespace) -> None:
@@ -38,7 +37,7 @@ def plan_pictures(paths: list[Path], output: Path) -> dict[Path, Path]:
     Raises:
         DataError: a path does not exist, there is no image, or a picture would take the place of an image.
     """
-    from d2host.engine.errors import DataError
+    from declip.data.reading import IMAGE_SUFFIXES
 
     images: list[Path] = []
     for path in paths:
