@@ -97,7 +97,6 @@ def _add_test(cfg: CfgNode) -> None:
     test = cfg.TEST
     test.EVAL_PERIOD = 5000  # iterations between evaluations; 0: only at the end
     test.EXPECTED_RESULTS = []  # of the first test set: [task, metric, value, tolerance] each; others end with status 1
-    test.SEM_SEG_OUTPUT = "labels"  # what the model returns: labels (memory independent of classes) or scores
     test.AMP = CfgNode()
     test.AMP.ENABLED = False  # mixed precision in evaluation
     test.AMP.DTYPE = "bf16"
@@ -141,7 +140,6 @@ def check_config(cfg: CfgNode) -> None:
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
         "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in Templates]),
         "TEST.AMP.DTYPE": (cfg.TEST.AMP.DTYPE, [precision.value for precision in Precision]),
-        "TEST.SEM_SEG_OUTPUT": (cfg.TEST.SEM_SEG_OUTPUT, ["labels", "scores"]),
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, ["RGB"]),
         "INPUT.RANDOM_FLIP": (cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
         "INPUT.CROP.TYPE": (cfg.INPUT.CROP.TYPE, ["absolute"]),

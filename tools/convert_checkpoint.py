@@ -37,11 +37,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def convert_model(args: argparse.Namespace) -> None:
-    """Write a whole model as this project names its parts."""
+    """Write a whole model as this project names its parts, or as public CAT-Seg does."""
     import torch
 
     import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-    from catseg.checkpoint import load_model_weights
+    from catseg.checkpoint import load_model_weights, to_public
     from catseg.config import get_catseg_cfg
     from d2host import build_model
     from d2host.engine.checkpoint import write_atomically
@@ -49,7 +49,8 @@ def convert_model(args: argparse.Namespace) -> None:
     cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "random", "MODEL.DEVICE", "cpu"])
     model = build_model(cfg)
     load_model_weights(args.input, model)
-    write_atomically(args.output, lambda file: torch.save({"model": model.state_dict()}, file))
+    state = to_public(model.state_dict()) if args.to == "public" else model.state_dict()
+    write_atomically(args.output, lambda file: torch.save({"model": state}, file))
 
 
 def convert_encoder(args: argparse.Namespace) -> None:
@@ -85,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=[kind.value for kind in ContextType],
         help="to remember with an encoder (default: as before, or qk)",
     )
+    add("--to", choices=["project", "public"], default="project", help="whose names a whole model gets")
     add("--half", action="store_true", help="store an encoder in half precision")
     scales = [scale.value for scale in AttentionScale]
     add("--attention-scale", choices=scales, help="to remember with an encoder: none for the authors' DeCLIP releases")

@@ -112,6 +112,7 @@ def resample_positions(positions: Tensor, grid: tuple[int, int], num_prefix_toke
     Returns:
         (prefix + h*w)×D.
 
+    >>> import torch
     >>> resample_positions(torch.zeros(1 + 4 * 4, 8), (6, 3), num_prefix_tokens=1).shape
     torch.Size([19, 8])
     """
