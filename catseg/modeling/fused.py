@@ -1,8 +1,9 @@
-"""Faster forms of the aggregation's modules, equal in result, used without gradients.
+"""Faster forms of the aggregation's modules, equal in result.
 
 What cannot be said in layers is said here: a LayerNorm's scale and shift go into the linear map that follows it, three
 projections become one, an up-convolution and the convolution after it become one transposed convolution. Weights are
-folded when a form is made, once per image and layer, so nothing is cached and nothing can go stale.
+folded when a form is made, once per image and layer, so nothing is cached and nothing can go stale. Forms of attention
+serve inference; the decoder's, which halves its arithmetic, serves training, too: gradients reach its ordinary layers.
 :func:`fused_form` alone decides where a form runs.
 
 Shape legend
@@ -28,13 +29,13 @@ STAGES = (SpatialAggregation, GuidedSwinBlock, ClassAggregation, Decoder, Guided
 def fused_form(stage: nn.Module) -> nn.Module:
     """The faster form of a stage, or the stage itself where somebody could tell the difference.
 
-    That is where gradients are wanted, where a hook sits on a module inside, and where one is of another class than
-    its own (a wrapped layer, a parametrised one).
+    That is where a hook sits on a module inside, where one is of another class than its own (a wrapped layer, a
+    parametrised one), and, but for the decoder, where gradients are wanted.
 
     Args:
         stage: a :class:`SpatialAggregation`, :class:`ClassAggregation` or :class:`Decoder`.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not isinstance(stage, Decoder):
         return stage
     inside = list(stage.modules())
     if any(type(module) not in LAYERS + STAGES for module in inside):

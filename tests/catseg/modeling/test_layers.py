@@ -106,15 +106,27 @@ def test_the_fused_forms_equal_the_layers(head, inputs, dtype, tolerance):
     torch.testing.assert_close(fused, expected, rtol=tolerance, atol=tolerance * expected.abs().max().item())
 
 
-def test_stages_run_as_they_are_where_gradients_are_wanted(head):
+def test_attention_runs_as_it_is_where_gradients_are_wanted(head):
     layer = head.aggregator.layers[0]
-    assert all(fused_form(stage) is stage for stage in (layer.spatial, layer.category, head.aggregator.decoder))
+    assert all(fused_form(stage) is stage for stage in (layer.spatial, layer.category))
+
+
+def test_the_decoders_form_gives_its_layers_their_gradients(head):
+    decoder = head.aggregator.decoder.double()
+    x = torch.randn(3, 36, 16, dtype=torch.float64)
+    guidance = torch.randn(1, 4, 12, 12, dtype=torch.float64), torch.randn(1, 3, 24, 24, dtype=torch.float64)
+    gradients = []
+    for form in (decoder, fused_form(decoder)):
+        loss = form(x, form.prepare(guidance), (6, 6)).square().sum()
+        gradients.append(torch.autograd.grad(loss, list(decoder.parameters())))
+    assert fused_form(decoder) is not decoder
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_two_halves_of_a_projection_start_as_one_layer_would():
     torch.manual_seed(3)
-    halves = Aggregator(embed_dim=8, hidden_dim=16).layers[0].category
-    bound = (16 + 128) ** -0.5
+    halves = Aggregator(embed_dim=8).layers[0].category
+    bound = (128 + 128) ** -0.5 + 1e-6
     assert halves.query.bias.abs().max() <= bound
     for half in (halves.query.weight, halves.query_guidance.weight):
         assert 0.9 * bound < half.abs().max() <= bound
