@@ -12,13 +12,14 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import count
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,85 +27,76 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from d2host.engine.precision import Precision
 from declip import build_encoder
 from declip.data.image_sources import ImageRecord
-from declip.distill.dataset import DistillationDataset, stack_views
+from declip.distill.dataset import DistillationDataset
+from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
-from declip.distill.task import Distillation, DistillationForm, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.losses.terms import context_loss
-from declip.models.encoder import DenseCLIP, DenseFeatures
+from declip.losses import ContentLoss, ContextLoss, StudentFeature
+from declip.models.encoder import DenseFeatures
 from declip.models.towers import EvaTower
 from declip.models.towers.base import Tokens
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
+from declip.teachers.targets import Features
 from measure import best_time, in_new_process, peak_memory, print_table
 
 SIDE, TOKENS, CHANNELS, CROPS, IMAGES = 560, 4096, 768, 9, 20
 PHOTO, SQUARE = (480, 640), (640, 640)
 
 
-def plain_context_loss(context: tuple[Tensor, ...], teacher: Tensor) -> Tensor:
+class PlainContextLoss(ContextLoss):
     """Eq. 8-9 with every matrix whole."""
-    volumes = []
-    for features in (*context, teacher):
-        unit = F.normalize(features, dim=-1)
-        volumes.append(unit @ unit.mT)
-    return (volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean()
+
+    def forward(self, features: DenseFeatures, target: Features) -> Tensor:
+        """The loss of the context feature."""
+        volumes = []
+        for tokens in (*features.context, rearrange(target.map, "b c h w -> b (h w) c")):
+            unit = F.normalize(tokens, dim=-1)
+            volumes.append(unit @ unit.mT)
+        return (volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean()
 
 
 class PlainTower(EvaTower):
-    """EVA-02 by timm's own blocks."""
+    """EVA-02 by timm's own blocks, every token of them."""
 
     def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
-        """Block ``index``, every token of it."""
-        cosines, sines = (table[self.num_prefix_tokens :] for table in tokens.rotary)
-        signs = sines.new_tensor([-1.0, 1.0]).repeat(sines.shape[1] // 2)
-        return tokens._replace(x=self.blocks[index](tokens.x, rope=torch.cat([sines * signs, cosines], dim=1)))
+        """Block ``index``."""
+        return tokens._replace(x=self.blocks[index](tokens.x, rope=tokens.rope))
 
 
-class PlainDistillation(Distillation):
-    """The same step on square views, with timm's blocks and whole correlation matrices."""
-
-    def __init__(self, student: DenseCLIP, teachers: Teachers) -> None:
-        super().__init__(student, teachers)
-        for encoder in (student, teachers.clip.encoder):
-            encoder.image_tower = PlainTower(encoder.clip.visual)
-
-    def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
-        """Losses of padded views."""
-        return super().forward([{**sample, **self._padded(sample)} for sample in batch])
-
-    def _padded(self, sample: dict) -> dict[str, Tensor]:
-        ratio = self.teachers.foundation.patch_size / self.student.patch_size
-        sides = {"student": SIDE, "teacher": round(SIDE * ratio)}
-        return {
-            key: F.pad(sample[key], (0, side - sample[key].shape[2], 0, side - sample[key].shape[1]))
-            for key, side in sides.items()
-        }
-
-    def _context(self, features: DenseFeatures, group: Sequence[dict]) -> Tensor:
-        teacher = self.teachers.foundation
-        correlated = teacher(teacher.normalize(stack_views(group, "teacher", self.device))).flatten(2).transpose(1, 2)
-        return plain_context_loss(features.context, correlated)
+def padded(sample: dict, patch_size: int, foundation_patch: int) -> dict:
+    """Views padded to squares."""
+    sides = {"student": SIDE, "foundation": SIDE * foundation_patch // patch_size}
+    squares = {
+        key: F.pad(sample[key], (0, side - sample[key].shape[2], 0, side - sample[key].shape[1]))
+        for key, side in sides.items()
+    }
+    return {**sample, **squares}
 
 
 def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple[int, int] = PHOTO) -> dict:
     """One optimizer step of the published ViT-B recipe; ``plain`` materialises attention maps too."""
     torch.manual_seed(0)
-    student = build_encoder("EVA02-B-16")
+    student = build_encoder("EVA02-B-16", "random")
     original, student.recompute = copy.deepcopy(student) if plain else frozen_copy(student), recompute
-    choose_trainable(student, DistillationForm.DECOUPLED)
+    choose_trainable(student, set(StudentFeature))
     foundation = FoundationTeacher("dinov2_vitb14", "random", precision)
-    teachers = Teachers(ClipTeacher(original, precision=precision), foundation)
-    model = (PlainDistillation if plain else Distillation)(student, teachers)
-    views = DistillationViews(ViewSizes(SIDE, 16, foundation.patch_size, 224))
+    terms = {"content": ContentLoss(student.patch_size), "context": PlainContextLoss() if plain else ContextLoss()}
+    teachers = {"clip": ClipTeacher(original, precision=precision), "foundation": foundation}
+    model = Distillation(student, teachers, terms, {"content": 1.0, "context": 0.25})
+    views = DistillationViews(ViewSizes(SIDE, student.patch_size, foundation.patch_size, 224))
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    batch = [next(sample for sample in samples(views, image) if len(sample["boxes"]) == CROPS)]
+    sample = next(sample for sample in samples(views, image) if len(sample["boxes"]) == CROPS)
+    if plain:
+        sample = padded(sample, student.patch_size, foundation.patch_size)
+        for encoder in (student, original):
+            encoder.image_tower = PlainTower(encoder.clip.visual)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=not plain)
 
     def run() -> None:
         optimizer.zero_grad()
         with precision.autocast("cpu"):
-            losses = model(batch)
+            losses = model([sample])
         sum(losses.values()).backward()
         optimizer.step()
 
@@ -122,11 +114,13 @@ def loss_alone(plain: bool) -> dict:
     """Forward and backward of the context loss with two student features; memory beyond the inputs."""
     torch.manual_seed(0)
     context = tuple(torch.randn(1, TOKENS, CHANNELS, requires_grad=True) for _ in range(2))
-    teacher = torch.randn(1, TOKENS, CHANNELS)
-    loss = plain_context_loss if plain else context_loss
-    loss(tuple(each[:, :64] for each in context), teacher[:, :64]).backward()  # loads the kernels
+    teacher = rearrange(torch.randn(1, TOKENS, CHANNELS), "b (h w) c -> b c h w", h=64)
+    loss = PlainContextLoss() if plain else ContextLoss()
+    few = tuple(each[:, :64] for each in context)
+    loss(DenseFeatures(None, few, {}), Features(teacher[:, :, :1])).backward()  # loads the kernels
     before = peak_memory()
-    seconds, _ = best_time(lambda: loss(context, teacher).backward(), 3)
+    run = lambda: loss(DenseFeatures(None, context, {}), Features(teacher)).backward()  # noqa: E731
+    seconds, _ = best_time(run, 3)
     return {"seconds": seconds, "peak": peak_memory() - before}
 
 

@@ -51,7 +51,7 @@ def one_window_at_a_time(encoder: DenseCLIP, image: Tensor, text: Tensor, size: 
 def measure(contexts: Sequence[ContextType], plain: bool, precision: Precision, side: int = 448) -> dict:
     """Seconds per image, peak memory and a sample of the labels."""
     torch.manual_seed(0)
-    encoder = build_encoder("EVA02-B-16").eval()
+    encoder = build_encoder("EVA02-B-16", "random").eval()
     text = F.normalize(torch.randn(CLASSES, encoder.embed_dim), dim=1)
     protocol = Protocol(threshold=THRESHOLD)
     images = torch.randint(0, 256, (2, 3, side, side * 4 // 3), dtype=torch.uint8)

@@ -1,9 +1,14 @@
-"""Public CAT-Seg checkpoints under this project's names."""
+"""Public CAT-Seg checkpoints, and this project's earlier ones, under this project's names; and back.
+
+A linear layer or convolution over ``[x, guidance]`` is one tensor there and two layers here: ``query`` and
+``query_guidance``, ``conv1`` and ``conv1_guidance``, its columns (input channels) in that order.
+"""
 
 import logging
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from d2host.engine.checkpoint import describe_mismatch
@@ -42,6 +47,34 @@ HEAD_RENAMES = (
     (r"\.mlp\.fc1\.", ".expand."),
     (r"\.mlp\.fc2\.", ".contract."),
 )
+PUBLIC_RENAMES = (
+    (r"^sem_seg_head\.upsample(\d)\.", r"upsample\1."),
+    (r"^sem_seg_head\.aggregator\.", HEAD_PREFIX),
+    (r"\.embed\.", ".conv1."),
+    (r"\.appearance_projection\.", ".guidance_projection.0."),
+    (r"\.text_projection\.", ".text_guidance_projection.0."),
+    (r"\.decoder_projections\.(\d)\.", r".decoder_guidance_projection.\1.0."),
+    (r"\.decoder\.classify\.", ".head."),
+    (r"\.decoder\.stage(\d)\.up\.", r".decoder\1.up."),
+    (r"\.decoder\.stage(\d)\.conv1\.", r".decoder\1.conv.double_conv.0."),
+    (r"\.decoder\.stage(\d)\.norm1\.", r".decoder\1.conv.double_conv.1."),
+    (r"\.decoder\.stage(\d)\.conv2\.", r".decoder\1.conv.double_conv.3."),
+    (r"\.decoder\.stage(\d)\.norm2\.", r".decoder\1.conv.double_conv.4."),
+    (r"\.spatial\.guidance_norm\.", ".swin_block.guidance_norm."),
+    (r"\.spatial\.block\.", ".swin_block.block_1."),
+    (r"\.spatial\.shifted_block\.", ".swin_block.block_2."),
+    (r"(\.swin_block\.block_\d)\.(query|key|value)\.", lambda m: f"{m[1]}.attn.{m[2][0]}."),
+    (r"(\.swin_block\.block_\d)\.project\.", r"\1.attn.proj."),
+    (r"(\.swin_block\.block_\d)\.expand\.", r"\1.mlp.fc1."),
+    (r"(\.swin_block\.block_\d)\.contract\.", r"\1.mlp.fc2."),
+    (r"\.category\.padding_token$", ".attention.padding_tokens"),
+    (r"\.category\.padding_guidance$", ".attention.padding_guidance"),
+    (r"\.category\.(query|key|value)\.", lambda m: f".attention.attention.{m[1][0]}."),
+    (r"\.category\.expand\.", ".attention.MLP.0."),
+    (r"\.category\.contract\.", ".attention.MLP.2."),
+    (r"\.category\.(norm\d)\.", r".attention.\1."),
+)
+GUIDANCE = "_guidance.weight"  # ends the names of the layers that see the guidance alone
 RECOMPUTED = r"\.attn_mask$|^(clip_)?pixel_(mean|std)$"
 
 
@@ -67,7 +100,48 @@ def translate_catseg(state: dict[str, Tensor], own: dict[str, Tensor]) -> Transl
             name = re.sub(pattern, replacement, name)
         fits = name in own and tensor.numel() == own[name].numel()
         translated[name] = tensor.reshape(own[name].shape) if fits else tensor
+    translated = split_guided(translated, own)
     return Translation(encoder.layout, translated, tuple(left_out), encoder.resampled, encoder.quick_gelu)
+
+
+def split_guided(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors over ``[x, guidance]`` as the two that a model has whose own state dict is ``own``; others unchanged."""
+    split = dict(state)
+    for name, tensor in own.items():
+        stem = name.removesuffix(GUIDANCE)
+        whole = split.get(f"{stem}.weight")
+        if stem == name or name in split or whole is None:
+            continue
+        channels = own[f"{stem}.weight"].shape[1], tensor.shape[1]
+        if whole.dim() > 1 and whole.shape[1] == sum(channels):
+            split[f"{stem}.weight"], split[name] = (half.contiguous() for half in whole.split(channels, dim=1))
+    return split
+
+
+def join_guided(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`split_guided`: one tensor for each pair."""
+    joined = {name: tensor for name, tensor in state.items() if not name.endswith(GUIDANCE)}
+    for name, tensor in state.items():
+        stem = name.removesuffix(GUIDANCE)
+        if stem != name:
+            joined[f"{stem}.weight"] = torch.cat([state[f"{stem}.weight"], tensor], dim=1)
+    return joined
+
+
+def to_public(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of this project's CAT-Seg under the names and in the shapes of the public releases.
+
+    The encoder keeps open_clip's names under the public prefix; buffers that are computed anew are left out.
+    """
+    public = {}
+    for name, tensor in join_guided(state).items():
+        if name.startswith(ENCODER_PREFIX):
+            public[CATSEG_PREFIX + name.removeprefix(ENCODER_PREFIX)] = tensor
+            continue
+        for pattern, replacement in PUBLIC_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        public[name] = tensor[None, None] if ".padding_" in name else tensor
+    return public
 
 
 def load_model_weights(path: str | Path, model: nn.Module) -> None:
@@ -85,6 +159,7 @@ def load_model_weights(path: str | Path, model: nn.Module) -> None:
         check_activation(path, translation, model)
         logging.getLogger(__name__).info("%s: %s", path, translation.describe())
         state = translation.state
+    state = split_guided(state, own)
     differences = describe_mismatch(own, state)
     if differences:
         raise CheckpointError(f"checkpoint {path} is of another model than the config describes: {differences}")

@@ -1,26 +1,26 @@
 """Every configuration key of the project, with its default and what it means.
 
-The tree extends the host's (``MODEL``, ``INPUT``, ``SOLVER``, ``TEST``, ...), so the usual keys mean what users of
-Detectron2 expect; those that the project adds or gives another default stand below.
+The usual keys (``MODEL``, ``INPUT``, ``SOLVER``, ``TEST``, ...) mean what users of Detectron2 expect. The tree holds
+what is read and nothing else: the keys below, and those of every training, which :mod:`d2host.engine.config` explains.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from catseg.modeling.text import PromptSet
-from d2host import CfgNode, get_cfg
-from d2host.engine.config_file import check_at_least, check_choices, check_solver, merge_config
+from d2host import CfgNode
+from d2host.engine.config import add_run_config, add_solver_config, check_solver
+from d2host.engine.config_file import check_at_least, check_choices, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
+from declip.models.templates import Templates
 
 
 def add_catseg_config(cfg: CfgNode) -> None:
-    """Add the project's keys to a host configuration, in place."""
-    cfg.MODEL.META_ARCHITECTURE = "CATSeg"
-    cfg.MODEL.DEVICE = "auto"  # auto: a GPU where there is one, else the CPU
-    cfg.MODEL.WEIGHTS = ""  # a checkpoint of a whole model (encoder and head), for evaluation or to start from
+    """Declare the project's keys in a tree, empty or a host's, in place."""
+    add_run_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "CATSeg"  # the registered model
     _add_encoder(cfg)
     _add_head(cfg)
     _add_input(cfg)
@@ -31,19 +31,19 @@ def add_catseg_config(cfg: CfgNode) -> None:
 def _add_encoder(cfg: CfgNode) -> None:
     encoder = cfg.MODEL.ENCODER = CfgNode()
     encoder.NAME = "EVA02-B-16"  # an open_clip model name, or nano
-    encoder.WEIGHTS = ""  # a weight file or an open_clip pretrained tag; empty: random weights
+    encoder.WEIGHTS = ""  # a weight file, an open_clip pretrained tag, a plug-in's name, or random
     encoder.CONTEXT = ""  # q, k, v, qk, all, vanilla, maskclip; empty: what the weight file says, else qk
     encoder.ATTENTION_SCALE = ""  # sqrt_d, none; empty: what the weight file says, else sqrt_d
     encoder.FINETUNE = "attention"  # frozen, attention (queries, values and positions of both towers), full
     encoder.GRID = 24  # tokens per side of what the encoder sees: 384 px at patch 16, 336 px at patch 14
     encoder.GUIDANCE_BLOCKS = ()  # two block indices; empty: the ends of the first two thirds of the depth
     cfg.MODEL.TEXT = CfgNode()
-    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), name ("{}"), imagenet (80)
+    cfg.MODEL.TEXT.PROMPTS = "single"  # single ("A photo of a {} in the scene"), photo, name ("{}"), imagenet (80)
 
 
 def _add_head(cfg: CfgNode) -> None:
-    head = cfg.MODEL.SEM_SEG_HEAD
-    head.NAME = "CATSegHead"
+    head = cfg.MODEL.setdefault("SEM_SEG_HEAD", CfgNode())
+    head.NAME = "CATSegHead"  # the registered head
     head.IGNORE_VALUE = 255  # label of pixels without a class
     head.HIDDEN_DIM = 128  # channels of the cost embedding
     head.NUM_LAYERS = 2  # rounds of spatial and class aggregation
@@ -61,44 +61,42 @@ def _add_head(cfg: CfgNode) -> None:
 
 
 def _add_input(cfg: CfgNode) -> None:
-    cfg.INPUT.FORMAT = "RGB"
-    cfg.INPUT.MIN_SIZE_TRAIN = (384,)  # the shorter side becomes one of these
-    cfg.INPUT.MAX_SIZE_TRAIN = 2048
-    cfg.INPUT.MIN_SIZE_TEST = 640
-    cfg.INPUT.MAX_SIZE_TEST = 2560
-    cfg.INPUT.CROP.ENABLED = True
-    cfg.INPUT.CROP.TYPE = "absolute"
-    cfg.INPUT.CROP.SIZE = (384, 384)  # height, width
-    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of a crop that one class may fill; 1: any
-    cfg.INPUT.COLOR_AUG_SSD = True  # brightness, contrast, saturation and hue jitter
+    datasets = cfg.setdefault("DATASETS", CfgNode())
+    datasets.TRAIN = ()  # registered names, of one class list
+    datasets.TEST = ()  # registered names
+    inputs = cfg.setdefault("INPUT", CfgNode())
+    inputs.FORMAT = "RGB"  # of images: RGB alone
+    inputs.MIN_SIZE_TRAIN = (384,)  # the shorter side becomes one of these
+    inputs.MAX_SIZE_TRAIN = 2048  # limit of the longer side
+    inputs.MIN_SIZE_TEST = 640  # the shorter side
+    inputs.MAX_SIZE_TEST = 2560  # limit of the longer side
+    inputs.RANDOM_FLIP = "horizontal"  # horizontal, none
+    inputs.CROP = CfgNode()
+    inputs.CROP.ENABLED = True  # off: the whole image
+    inputs.CROP.TYPE = "absolute"  # of SIZE: absolute alone
+    inputs.CROP.SIZE = (384, 384)  # height, width
+    inputs.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of a crop that one class may fill; 1: any
+    inputs.COLOR_AUG_SSD = True  # brightness, contrast, saturation and hue jitter
 
 
 def _add_solver(cfg: CfgNode) -> None:
-    solver = cfg.SOLVER
-    solver.BASE_LR = 2e-4
-    solver.CLIP_MULTIPLIER = 0.01  # factor on the learning rate of the encoder
-    solver.WEIGHT_DECAY = 1e-4
-    solver.WEIGHT_DECAY_NORM = 0.0  # of normalisation layers
-    solver.WEIGHT_DECAY_EMBED = 0.0  # of embedding tables
-    solver.MAX_ITER = 80_000
-    solver.WARMUP_ITERS = 0  # a linear warm-up, then half a cosine to zero
-    solver.WARMUP_FACTOR = 1.0
-    solver.IMS_PER_BATCH = 4  # images per batch, over all processes
-    solver.ACCUMULATION_STEPS = 1  # batches per optimizer step
-    solver.CLIP_GRADIENTS.ENABLED = True
-    solver.CLIP_GRADIENTS.CLIP_TYPE = "full_model"  # one norm over all parameters
-    solver.CLIP_GRADIENTS.CLIP_VALUE = 0.01
-    solver.AMP.ENABLED = False  # mixed precision
-    solver.AMP.DTYPE = "bf16"  # bf16, fp16 (fp16 needs a GPU)
-    solver.CHECKPOINT_PERIOD = 5000
-    solver.MAX_CHECKPOINTS = 3  # periodic checkpoints that are kept; 0: all
-    cfg.SEED = 0  # of the weights' initialisation, the order of samples and their augmentation
+    add_solver_config(
+        cfg,
+        BASE_LR=2e-4,
+        MAX_ITER=80_000,
+        WARMUP_FACTOR=1.0,
+        IMS_PER_BATCH=4,
+        CLIP_GRADIENTS={"ENABLED": True, "CLIP_VALUE": 0.01},
+    )
+    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # factor on the learning rate of the encoder
+    cfg.SOLVER.WEIGHT_DECAY_NORM = 0.0  # of normalisation layers
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # of embedding tables
 
 
 def _add_test(cfg: CfgNode) -> None:
     test = cfg.TEST
-    test.EVAL_PERIOD = 5000
-    test.SEM_SEG_OUTPUT = "labels"  # what the model returns: labels (memory independent of classes) or scores
+    test.EVAL_PERIOD = 5000  # iterations between evaluations; 0: only at the end
+    test.EXPECTED_RESULTS = []  # of the first test set: [task, metric, value, tolerance] each; others end with status 1
     test.AMP = CfgNode()
     test.AMP.ENABLED = False  # mixed precision in evaluation
     test.AMP.DTYPE = "bf16"
@@ -121,9 +119,7 @@ def get_catseg_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> Cf
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    cfg = get_cfg()
-    add_catseg_config(cfg)
-    merge_config(cfg, config_file, opts, keys_in="catseg/config.py")
+    cfg = read_config(add_catseg_config, config_file, opts, keys_in="catseg/config.py or d2host/engine/config.py")
     check_config(cfg)
     return cfg
 
@@ -134,7 +130,7 @@ def check_config(cfg: CfgNode) -> None:
     Raises:
         ConfigError: naming the key and what it may be.
     """
-    check_solver(cfg.SOLVER)
+    check_solver(cfg)
     choices = {
         "MODEL.ENCODER.CONTEXT": (cfg.MODEL.ENCODER.CONTEXT, ["", *(kind.value for kind in ContextType)]),
         "MODEL.ENCODER.ATTENTION_SCALE": (
@@ -142,10 +138,10 @@ def check_config(cfg: CfgNode) -> None:
             ["", *(kind.value for kind in AttentionScale)],
         ),
         "MODEL.ENCODER.FINETUNE": (cfg.MODEL.ENCODER.FINETUNE, [policy.value for policy in FinetunePolicy]),
-        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in PromptSet]),
+        "MODEL.TEXT.PROMPTS": (cfg.MODEL.TEXT.PROMPTS, [prompts.value for prompts in Templates]),
         "TEST.AMP.DTYPE": (cfg.TEST.AMP.DTYPE, [precision.value for precision in Precision]),
-        "TEST.SEM_SEG_OUTPUT": (cfg.TEST.SEM_SEG_OUTPUT, ["labels", "scores"]),
         "INPUT.FORMAT": (cfg.INPUT.FORMAT, ["RGB"]),
+        "INPUT.RANDOM_FLIP": (cfg.INPUT.RANDOM_FLIP, ["horizontal", "none"]),
         "INPUT.CROP.TYPE": (cfg.INPUT.CROP.TYPE, ["absolute"]),
     }
     check_choices(choices)
@@ -155,6 +151,7 @@ def check_config(cfg: CfgNode) -> None:
         "MODEL.SEM_SEG_HEAD.TOKEN_CHUNK": cfg.MODEL.SEM_SEG_HEAD.TOKEN_CHUNK,
     }
     check_at_least(1, positive)
+    check_at_least(0, {"SOLVER.CLIP_MULTIPLIER": cfg.SOLVER.CLIP_MULTIPLIER, "TEST.VISUALIZE": cfg.TEST.VISUALIZE})
     if cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM % cfg.MODEL.SEM_SEG_HEAD.NUM_HEADS:
         raise ConfigError(
             f"MODEL.SEM_SEG_HEAD.HIDDEN_DIM {cfg.MODEL.SEM_SEG_HEAD.HIDDEN_DIM} does not divide by NUM_HEADS "

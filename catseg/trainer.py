@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from torch import nn
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.checkpoint import load_model_weights
 from catseg.loader import build_train_loader
-from d2host import CfgNode
-from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
-from d2host.engine.checkpoint import unwrap
+from d2host import CfgNode, comm, print_csv_format, verify_results
+from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
+from d2host.engine.errors import ConfigError
+from d2host.engine.parallel import unwrap
 from declip.evaluation.run import evaluate_datasets, without_classes
 from declip.models.finetuning import no_weight_decay
 
 
-class SegmentationTrainer(ConfiguredTrainer):
+class SegmentationTrainer(Trainer):
     """Trains a :class:`catseg.modeling.CATSeg` as a config says.
 
     Args:
@@ -22,35 +26,53 @@ class SegmentationTrainer(ConfiguredTrainer):
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
-        super().__init__(cfg, model, build_optimizer(model, optimizer_options(cfg, model)))
+        self.cfg = cfg
+        optimizer = build_optimizer(model, optimizer_options(cfg, model))
+        super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of ``DATASETS.TRAIN`` from an iteration on."""
         return build_train_loader(self.cfg, start_iter)
 
-    def evaluate(self) -> dict:
-        """Metrics of the model as it is, without those of single classes, for the log; none without test sets."""
+    def load_weights(self, path: str | Path) -> None:
+        """Give the model the weights of a run of this project, or of a public CAT-Seg release, strictly.
+
+        Raises:
+            CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+        """
+        load_model_weights(path, unwrap(self.model))
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Metrics by dataset of ``DATASETS.TEST``, without those of single classes, for the log; none without sets."""
         if not self.cfg.DATASETS.TEST:
             return {}
         results = evaluate_datasets(self.cfg, unwrap(self.model))
         return {name: without_classes(result["sem_seg"]) for name, result in results.items()}
 
+    def report(self) -> None:
+        """Evaluate, log the metrics of each dataset, and compare with ``TEST.EXPECTED_RESULTS``.
+
+        Raises:
+            ConfigError: no dataset is named.
+            SystemExit: with status 1, where a result is not the expected one.
+        """
+        names = self.cfg.DATASETS.TEST
+        if not names:
+            raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
+        results = evaluate_datasets(self.cfg, unwrap(self.model))
+        if comm.is_main_process():
+            for name, result in results.items():
+                logging.getLogger(__name__).info("copypaste: Dataset: %s", name)
+                print_csv_format(result)
+            verify_results(self.cfg, results[names[0]])
+
 
 def optimizer_options(cfg: CfgNode, model: nn.Module) -> OptimizerOptions:
     """CAT-Seg's groups: the encoder's learning rate is multiplied by ``SOLVER.CLIP_MULTIPLIER``."""
-    solver = cfg.SOLVER
-    return OptimizerOptions(
-        lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
-        lr_multipliers={"encoder.": solver.CLIP_MULTIPLIER},
+    return OptimizerOptions.from_config(
+        cfg,
+        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_embed=cfg.SOLVER.WEIGHT_DECAY_EMBED,
+        lr_multipliers={"encoder.": cfg.SOLVER.CLIP_MULTIPLIER},
         no_decay={f"encoder.{name}" for name in no_weight_decay(model.encoder)},
     )
-
-
-def log_size(model: nn.Module) -> None:
-    """Log how many parameters there are and how many train."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    training = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logging.getLogger(__name__).info("%.1f M parameters, of which %.1f M train", total / 1e6, training / 1e6)

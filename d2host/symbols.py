@@ -1,38 +1,33 @@
-"""The names that both hosts supply."""
+"""The names that both hosts supply, and where the embedded host has them."""
 
-SYMBOLS = (
-    "BACKBONE_REGISTRY",
-    "CfgNode",
-    "CommonMetricPrinter",
-    "DatasetCatalog",
-    "DatasetEvaluator",
-    "DatasetEvaluators",
-    "DetectionCheckpointer",
-    "EventStorage",
-    "HookBase",
-    "JSONWriter",
-    "META_ARCH_REGISTRY",
-    "MetadataCatalog",
-    "PeriodicCheckpointer",
-    "Registry",
-    "SEM_SEG_HEADS_REGISTRY",
-    "ShapeSpec",
-    "TensorboardXWriter",
-    "TrainerBase",
-    "build_backbone",
-    "build_model",
-    "build_sem_seg_head",
-    "comm",
-    "configurable",
-    "default_argument_parser",
-    "default_setup",
-    "get_cfg",
-    "get_event_storage",
-    "hooks",
-    "inference_on_dataset",
-    "launch",
-    "print_csv_format",
-    "seed_all_rng",
-    "setup_logger",
-    "verify_results",
-)
+EMBEDDED = {
+    "catalog": ("DatasetCatalog", "MetadataCatalog"),
+    "checkpoint": ("DetectionCheckpointer", "PeriodicCheckpointer"),
+    "config": ("CfgNode", "configurable", "get_cfg"),
+    "evaluation": (
+        "DatasetEvaluator",
+        "DatasetEvaluators",
+        "inference_on_dataset",
+        "print_csv_format",
+        "verify_results",
+    ),
+    "events": ("EventStorage", "get_event_storage"),
+    "models": (
+        "BACKBONE_REGISTRY",
+        "META_ARCH_REGISTRY",
+        "Registry",
+        "SEM_SEG_HEADS_REGISTRY",
+        "ShapeSpec",
+        "build_backbone",
+        "build_model",
+        "build_sem_seg_head",
+    ),
+    "setup": ("default_setup", "seed_all_rng", "setup_logger"),
+    "train_loop": ("HookBase", "TrainerBase"),
+    "writers": ("CommonMetricPrinter", "JSONWriter", "TensorboardXWriter"),
+}
+"""Module of :mod:`d2host.embedded` → names it supplies."""
+
+SUBMODULES = ("comm", "hooks")
+
+SYMBOLS = tuple(sorted([*SUBMODULES, *(name for names in EMBEDDED.values() for name in names)]))

@@ -14,23 +14,15 @@ import argparse
 import logging
 from pathlib import Path
 
-import torch
-
-import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.checkpoint import load_model_weights
-from catseg.config import get_catseg_cfg
-from d2host import build_model, setup_logger
-from d2host.engine import run_command
-from d2host.engine.checkpoint import write_atomically
+from d2host.engine.command import run_command
 from d2host.engine.errors import CheckpointError, ConfigError
-from declip import build_encoder
-from declip.models.attention import AttentionScale, ContextType
-from declip.models.weights import load_encoder_weights, save_encoder
-from declip.weights.files import half_precision, read_metadata
+from declip.models.contexts import AttentionScale, ContextType
 
 
 def main(args: argparse.Namespace) -> None:
     """Convert one file."""
+    from d2host import setup_logger
+
     for name in ("declip", "catseg"):
         setup_logger(name=name)
     if args.output.resolve() == args.input.resolve():
@@ -40,18 +32,36 @@ def main(args: argparse.Namespace) -> None:
     if args.encoder:
         convert_encoder(args)
     else:
-        cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "", "MODEL.DEVICE", "cpu"])
-        model = build_model(cfg)
-        load_model_weights(args.input, model)
-        write_atomically(args.output, lambda file: torch.save({"model": model.state_dict()}, file))
+        convert_model(args)
     logging.getLogger("declip").info("Wrote %s", args.output)
+
+
+def convert_model(args: argparse.Namespace) -> None:
+    """Write a whole model as this project names its parts, or as public CAT-Seg does."""
+    import torch
+
+    import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+    from catseg.checkpoint import load_model_weights, to_public
+    from catseg.config import get_catseg_cfg
+    from d2host import build_model
+    from d2host.engine.checkpoint import write_atomically
+
+    cfg = get_catseg_cfg(args.config_file, ["MODEL.ENCODER.WEIGHTS", "random", "MODEL.DEVICE", "cpu"])
+    model = build_model(cfg)
+    load_model_weights(args.input, model)
+    state = to_public(model.state_dict()) if args.to == "public" else model.state_dict()
+    write_atomically(args.output, lambda file: torch.save({"model": state}, file))
 
 
 def convert_encoder(args: argparse.Namespace) -> None:
     """Write an encoder's weights with what is known about them; facts in the input are kept."""
+    from declip import build_encoder
+    from declip.models.weights import load_encoder_weights, save_encoder
+    from declip.weights.files import half_precision, read_metadata
+
     facts = read_metadata(args.input)
     given = {"context": args.context, "attention_scale": args.attention_scale}
-    encoder = build_encoder(args.encoder, **{key: value or facts.get(key) for key, value in given.items()})
+    encoder = build_encoder(args.encoder, "random", **{key: value or facts.get(key) for key, value in given.items()})
     translation = load_encoder_weights(encoder, args.input)
     more = {key: value for key, value in facts.items() if key not in ("format", "model", *given, "image_size")}
     state = encoder.clip.state_dict()
@@ -76,10 +86,10 @@ def parse_arguments() -> argparse.Namespace:
         choices=[kind.value for kind in ContextType],
         help="to remember with an encoder (default: as before, or qk)",
     )
+    add("--to", choices=["project", "public"], default="project", help="whose names a whole model gets")
     add("--half", action="store_true", help="store an encoder in half precision")
     scales = [scale.value for scale in AttentionScale]
     add("--attention-scale", choices=scales, help="to remember with an encoder: none for the authors' DeCLIP releases")
-    parser.set_defaults(num_gpus=1)
     return parser.parse_args()
 
 

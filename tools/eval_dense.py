@@ -13,26 +13,28 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from d2host import comm, setup_logger
-from d2host.engine import Precision, resolve_device, run_command
-from declip import build_encoder
-from declip.data.datasets import class_names
-from declip.evaluation.zero_shot import DATASETS, Protocol, evaluate_zero_shot, known_presets, protocol_of
-from declip.evaluation.zero_shot.run import ZeroShotOptions
-from declip.models.attention import AttentionScale, ContextType
-from declip.models.zero_shot_classifier import Templates
+from d2host.engine.command import run_command
+from d2host.engine.precision import Precision
+from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_presets, protocol_of
+from declip.models.contexts import AttentionScale, ContextType
+from declip.models.templates import Templates
 
 SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
 
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
+    from d2host import comm, setup_logger
+    from d2host.engine.setup import resolve_device
+    from declip import build_encoder
+    from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
+
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     protocols = choose_protocols(args)
-    encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
-    if not args.weights:
-        logging.getLogger("catseg").warning("--weights is empty: a random encoder's numbers mean nothing")
+    encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
+    if args.weights == "random":
+        logging.getLogger("catseg").warning("--weights is random: the numbers of such an encoder mean nothing")
     encoder.to(resolve_device(args.device)).eval()
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
@@ -54,6 +56,8 @@ def choose_protocols(args: argparse.Namespace) -> dict[str, Protocol]:
     Raises:
         DataError, ConfigError: a dataset is unknown, or a setting impossible.
     """
+    from declip.data.datasets import class_names
+
     preset = args.preset or (args.encoder if args.encoder in known_presets() else "declip")
     names = list(DATASETS) if args.datasets == ["all"] else args.datasets
     overrides = {key: getattr(args, key) for key in SETTINGS if getattr(args, key) is not None}
@@ -70,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
-    add("--weights", default="", help="a weight file, an open_clip tag, or a shipped name (nano-clip, nano-declip)")
+    add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
     kinds = [kind.value for kind in ContextType]
     add("--contexts", nargs="+", choices=kinds, help="how the last block attends, a row each (default: as the weights)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")

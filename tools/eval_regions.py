@@ -13,24 +13,29 @@ import argparse
 import logging
 from pathlib import Path
 
-from d2host import setup_logger
-from d2host.engine import Precision, resolve_device, run_command
+from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
-from declip import build_encoder
-from declip.data.root import dataset_root
-from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
-from declip.evaluation.regions.report import write_report
-from declip.models.attention import AttentionScale, ContextType
-from declip.models.zero_shot_classifier import Templates, cached_names
+from declip.models.contexts import AttentionScale, ContextType
+from declip.models.templates import Templates
+
+METHODS = ("boxes", "masks", "crops")  # of declip.evaluation.regions.RegionMethod, which needs torch
 
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
+    from d2host import setup_logger
+    from d2host.engine import Precision, resolve_device
+    from declip import build_encoder
+    from declip.data.root import dataset_root
+    from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
+    from declip.evaluation.regions.report import write_report
+    from declip.models.zero_shot_classifier import cached_names
+
     setup_logger(str(args.output), name="declip")
     regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
-    encoder = build_encoder(args.encoder, args.weights or None, attention_scale=args.attention_scale)
-    if not args.weights:
-        logging.getLogger("declip").warning("--weights is empty: a random encoder's numbers mean nothing")
+    encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
+    if args.weights == "random":
+        logging.getLogger("declip").warning("--weights is random: the numbers of such an encoder mean nothing")
     sides = args.sides or [encoder.image_size]
     for side in sides:
         if side % encoder.patch_size:
@@ -72,15 +77,14 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
-    add("--weights", default="", help="a weight file, an open_clip tag, or a shipped name (nano-clip, nano-declip)")
+    add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
     kinds = [kind.value for kind in ContextType]
     add("--contexts", nargs="+", choices=kinds, help="how the last block attends (default: as the weights say)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--regions", default="nano_val", help="a COCO panoptic .json, or a nano split (default: %(default)s)")
     add("--image-root", default="", help="folder of the images of a .json")
     add("--panoptic-root", default="", help="folder of its panoptic PNGs (default: beside it, called like it)")
-    names = [method.value for method in RegionMethod]
-    add("--methods", nargs="+", choices=names, default=names, help="default: all")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: all")
     add("--sides", nargs="+", type=int, help="longer sides of the image, pixels (default: the encoder's native)")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
@@ -90,7 +94,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--num-workers", type=int, default=1, help="processes that load images")
     add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
     add("--output", type=Path, default=Path("output/eval_regions"), help="folder of the results")
-    parser.set_defaults(num_gpus=1)
     return parser.parse_args()
 
 

@@ -24,7 +24,7 @@ from d2host.engine.errors import ConfigError
 from declip import build_encoder
 from declip.data.class_lists import load_class_list
 from declip.export import DenseProgram, export_open_clip, export_program
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 
 PROGRAMS = (".pt2", ".onnx")
 
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
     if args.config_file:
         report = export_segmentation(args)
     else:
-        encoder = build_encoder(args.encoder, args.weights or None, args.context, args.attention_scale).eval()
+        encoder = build_encoder(args.encoder, args.weights, args.context, args.attention_scale).eval()
         if args.output.suffix in PROGRAMS:
             side = args.side or encoder.image_size
             difference = export_program(DenseProgram(encoder), side, args.output)
@@ -54,7 +54,8 @@ def export_segmentation(args: argparse.Namespace) -> str:
     if args.output.suffix not in PROGRAMS or not args.classes:
         raise ConfigError("a CAT-Seg model is exported to .pt2 or .onnx, with the --classes that it shall segment")
     classes = load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes
-    model = build_model(get_catseg_cfg(args.config_file, ["MODEL.DEVICE", "cpu", *args.opts])).eval()
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", args.weights, *args.opts]
+    model = build_model(get_catseg_cfg(args.config_file, opts)).eval()
     load_model_weights(args.weights, model)
     program = SegmentationProgram(model, classes)
     difference = export_program(program, model.side, args.output, dynamic_batch=False)

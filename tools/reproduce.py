@@ -16,15 +16,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from d2host import setup_logger
-from d2host.engine import run_command
-from nanoworld.reproduce import TABLES, Report, RowKind, Runs, Table, compare_predictions
-from nanoworld.weights import shipped_version
+from d2host.engine.command import run_command
+from nanoworld.reproduce.tables import TABLES, RowKind, Table
+
+if TYPE_CHECKING:
+    from nanoworld.reproduce import Report, Runs
 
 
 def main(args: argparse.Namespace) -> None:
     """Make the reports that are asked for."""
+    from d2host import setup_logger
+    from nanoworld.reproduce import Runs
+    from nanoworld.weights import shipped_version
+
     setup_logger(str(args.output), name="catseg")
     folder = args.output / "runs" / shipped_version()  # other weights, other results
     threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
@@ -39,14 +45,18 @@ def main(args: argparse.Namespace) -> None:
         logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
 
 
-def collect(table: Table, runs: Runs, seeds: Sequence[int]) -> Report:
+def collect(table: Table, runs: "Runs", seeds: Sequence[int]) -> "Report":
     """A table of what has been run."""
+    from nanoworld.reproduce import Report
+
     values = {row.name: [runs.judge(row, seed) for seed in row.seeds_of(seeds)] for row in table.rows}
     return Report(table, values, shlex.join(["tools/reproduce.py", *sys.argv[1:]]))
 
 
-def draw_segmenters(table: Table, runs: Runs, seed: int, path: Path) -> None:
+def draw_segmenters(table: Table, runs: "Runs", seed: int, path: Path) -> None:
     """Predictions of a table's segmenters side by side, if it has any."""
+    from nanoworld.reproduce import compare_predictions
+
     segmenters = [row for row in table.rows if row.kind is RowKind.SEGMENTER]
     if segmenters:
         predictions = {row.name: runs.segmenter_output(row, seed) for row in segmenters}
@@ -65,7 +75,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--jobs", type=int, default=1, help="trainings at a time, which share the CPU's cores (default: %(default)s)")
     add("--output", type=Path, default=Path("output/reproduce"), help="default: %(default)s")
     add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, after all options")
-    parser.set_defaults(num_gpus=1)
     args = parser.parse_args()
     if args.jobs < 1 or args.seeds < 1:
         parser.error("--jobs and --seeds must be at least 1")

@@ -9,38 +9,34 @@ torchrun --nproc-per-node 8 tools/train_declip.py --config-file distill_eva_vitb
 The encoder's weights end up in OUTPUT_DIR/declip.safetensors, for MODEL.ENCODER.WEIGHTS of tools/train_net.py.
 """
 
-from d2host import default_argument_parser, print_csv_format
-from d2host.engine import resolve_device, run_command, setup_run
-from d2host.engine.config_file import find_config
-from d2host.engine.errors import CheckpointError, ConfigError
-from declip.distill import DistillationTrainer, build_distillation, get_distillation_cfg
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from d2host.engine.command import argument_parser, run_command
+from d2host.engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from d2host import CfgNode
 
 
-def main(args) -> None:
+def main(args: argparse.Namespace) -> None:
     """One process of a run."""
-    args.config_file = str(find_config(args.config_file)) if args.config_file else ""
-    cfg = get_distillation_cfg(args.config_file, args.opts)
-    cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    from d2host.engine.run import run_training
+    from declip.distill import DistillationTrainer, build_distillation
+
+    run_training(args, read_config, build_distillation, DistillationTrainer.from_config)
+
+
+def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
+    """The configuration, which has to name images."""
+    from declip.distill import get_distillation_cfg
+
+    cfg = get_distillation_cfg(config_file, opts)
     if not cfg.DATASETS.IMAGES:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
-    cfg.freeze()
-    setup_run(cfg, args)
-    trainer = DistillationTrainer(cfg, build_distillation(cfg))
-    if args.eval_only:
-        evaluate_only(trainer)
-        return
-    trainer.run(args.resume)
-
-
-def evaluate_only(trainer: DistillationTrainer) -> None:
-    """Region classification by the newest checkpoint of the output directory."""
-    if trainer.checkpointer.last() is None:
-        raise CheckpointError(f"{trainer.cfg.OUTPUT_DIR} holds no checkpoint: train first, or give its OUTPUT_DIR")
-    if trainer.regions is None:
-        raise ConfigError("TEST.EVAL_PERIOD is 0, so no region set is loaded: set it, and TEST.REGIONS, to evaluate")
-    trainer.resume()
-    print_csv_format(trainer.evaluate())
+    return cfg
 
 
 if __name__ == "__main__":
-    run_command(main, default_argument_parser(epilog=__doc__).parse_args())
+    run_command(main, argument_parser(epilog=__doc__).parse_args())

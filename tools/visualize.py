@@ -8,17 +8,18 @@ DETECTRON2_DATASETS=/data tools/visualize.py --dataset ade20k_150_test_sem_seg
 import argparse
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from d2host.engine import run_command
-from declip.data.datasets import class_names, dataset_metadata, dataset_records
-from declip.data.reading import LabelFormat, read_image
-from declip.evaluation.visualizer import Segmentation, draw
+from d2host.engine.command import run_command
 
 
 def main(args: argparse.Namespace) -> None:
     """Write one figure with a row per image."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from declip.data.datasets import class_names, dataset_metadata, dataset_records
+    from declip.data.reading import LabelFormat, read_image
+    from declip.evaluation.visualizer import Segmentation, draw
+
     class_names(args.dataset)
     records = dataset_records(args.dataset)
     metadata = dataset_metadata(args.dataset)
@@ -41,9 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", required=True, help="name of a registered dataset")
     parser.add_argument("--count", type=int, default=6, help="images, spread evenly over the dataset")
     parser.add_argument("--output", type=Path, default=Path("output/dataset.png"), help="the figure")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

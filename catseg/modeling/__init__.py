@@ -2,7 +2,6 @@
 
 * :class:`CATSeg`: the meta-architecture, encoder and head
 * :class:`CATSegHead`, :class:`Aggregator`: cost aggregation
-* :class:`ClassEmbeddings`, :class:`PromptSet`: vocabularies
 * :class:`SlidingWindow`, :class:`WholeImage`: how test images are seen
 * :func:`binary_cross_entropy`: the loss
 """
@@ -12,14 +11,11 @@ from catseg.modeling.head import CATSegHead
 from catseg.modeling.inference import SlidingWindow, WholeImage
 from catseg.modeling.loss import binary_cross_entropy
 from catseg.modeling.meta_arch import CATSeg
-from catseg.modeling.text import ClassEmbeddings, PromptSet
 
 __all__ = [
     "Aggregator",
     "CATSeg",
     "CATSegHead",
-    "ClassEmbeddings",
-    "PromptSet",
     "SlidingWindow",
     "WholeImage",
     "binary_cross_entropy",

@@ -13,15 +13,18 @@ are the only tensor that grows with the vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from catseg.modeling.category import ClassAggregation
-from catseg.modeling.decoder import Decoder
-from catseg.modeling.spatial import SpatialAggregation
+from catseg.modeling.decoder import Decoder, GuidedUpsample, logit_layer
+from catseg.modeling.fused import fused_form
+from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
 
 UNSELECTED_LOGIT = -100.0  # of classes beyond the padded number that are not aggregated (public CAT-Seg)
 
@@ -42,12 +45,12 @@ def cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
 
 
 def in_chunks(stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool) -> Tensor:
-    """Apply ``stage`` to slices of ``x`` along ``dim`` and join the results.
+    """``stage`` of slices of ``x`` along ``dim``, ``size`` (at least one) at a time, joined.
 
     With gradients, ``recompute`` keeps only each slice's input for the backward pass. Without gradients, results of
     the same shape as their slice are written over ``x`` (which the caller gives up), so no second copy exists.
     """
-    slices = x.split(size, dim)
+    slices = x.split(max(size, 1), dim)
     if torch.is_grad_enabled():
         if recompute:
             return torch.cat([checkpoint(stage, piece, use_reentrant=False) for piece in slices], dim)
@@ -59,6 +62,11 @@ def in_chunks(stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int,
     return x if outputs[0].shape == slices[0].shape else torch.cat(outputs, dim)
 
 
+def residual(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``x + stage(x)``."""
+    return x + stage(x)
+
+
 class AggregatorLayer(nn.Module):
     """Spatial aggregation, then class aggregation at pooled resolution.
 
@@ -68,18 +76,60 @@ class AggregatorLayer(nn.Module):
         num_heads: attention heads of both stages.
         window_size: see :class:`SpatialAggregation`.
         padded_classes: see :class:`ClassAggregation`.
+        pooling_size: (training, evaluation) average pooling before class aggregation, tokens.
     """
 
     def __init__(
-        self, hidden_dim: int, guidance_dims: tuple[int, int], num_heads: int, window_size: int, padded_classes: int
+        self,
+        hidden_dim: int,
+        guidance_dims: tuple[int, int],
+        num_heads: int,
+        window_size: int,
+        padded_classes: int,
+        pooling_size: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.spatial = SpatialAggregation(hidden_dim, guidance_dims[0], num_heads, window_size)
-        self.category = ClassAggregation(hidden_dim, guidance_dims[1], num_heads, padded_classes)
+        appearance_dim, text_dim = guidance_dims
+        blocks = (GuidedSwinBlock(hidden_dim, appearance_dim, num_heads) for _ in range(2))
+        self.spatial = SpatialAggregation(nn.LayerNorm(appearance_dim), *blocks, window_size)
+        self.category = ClassAggregation(hidden_dim, text_dim, num_heads, padded_classes)
+        self.train_pooling, self.test_pooling = pooling_size
+
+    def forward(
+        self, x: Tensor, appearance: Tensor, text: Tensor, grid: tuple[int, int], token_chunk: int, recompute: bool
+    ) -> Tensor:
+        """Tokens T×N×C of one image → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
+
+        Args:
+            x: tokens in raster order; given up by the caller where no gradients are wanted.
+            appearance: N×G projected appearance guidance.
+            text: T×G projected text guidance.
+            grid: (h, w).
+            token_chunk: tokens processed at once.
+            recompute: with gradients, recompute each chunk in the backward pass instead of storing its activations.
+        """
+        spatial, category = fused_form(self.spatial), fused_form(self.category)
+        spatial = partial(spatial, guidance=spatial.prepare(appearance, grid))
+        x = in_chunks(spatial, x, token_chunk // x.shape[1], 0, recompute)
+        category, positions = partial(category, guidance=category.prepare(text)), token_chunk // len(x)
+        pooling = self.train_pooling if self.training else self.test_pooling
+        if pooling == 1:
+            return in_chunks(partial(residual, category), x, positions, 1, recompute)
+        pooled = F.avg_pool2d(rearrange(x, "t (h w) c -> t c h w", h=grid[0]), pooling)
+        size = pooled.shape[-2:]
+        pooled = in_chunks(category, rearrange(pooled, "t c h w -> t (h w) c"), positions, 1, recompute)
+        pooled = rearrange(pooled, "t (h w) c -> t c h w", h=size[0])
+        upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
+        return x + rearrange(upsampled, "t c h w -> t (h w) c")
 
 
 class Aggregator(nn.Module):
     """Cost volume in, logits per class out; any vocabulary, any grid.
+
+    >>> aggregator = Aggregator(embed_dim=32, hidden_dim=16, decoder_guidance_dims=((8, 4), (8, 2)), num_heads=2)
+    >>> guidance = torch.randn(1, 8, 12, 12), torch.randn(1, 8, 24, 24)
+    >>> aggregator(torch.randn(1, 32, 6, 6), torch.randn(5, 1, 32), guidance).shape  # of 5 classes
+    torch.Size([1, 5, 24, 24])
 
     Args:
         embed_dim: E.
@@ -119,7 +169,6 @@ class Aggregator(nn.Module):
     ) -> None:
         super().__init__()
         self.padded_classes, self.aggregate_all = padded_classes, aggregate_all
-        self.train_pooling, self.test_pooling = pooling_size
         self.token_chunk, self.recompute = token_chunk, recompute
         self.embed = nn.Conv2d(num_prompts, hidden_dim, kernel_size=7, padding=3)
         self.appearance_projection = nn.Conv2d(embed_dim, guidance_dims[0], kernel_size=3, padding=1)
@@ -127,11 +176,15 @@ class Aggregator(nn.Module):
         self.decoder_projections = nn.ModuleList(
             nn.Conv2d(channels, projected, kernel_size=3, padding=1) for channels, projected in decoder_guidance_dims
         )
+        attention = (num_heads, window_size, padded_classes)
         self.layers = nn.ModuleList(
-            AggregatorLayer(hidden_dim, guidance_dims, num_heads, window_size, padded_classes)
-            for _ in range(num_layers)
+            AggregatorLayer(hidden_dim, guidance_dims, *attention, pooling_size) for _ in range(num_layers)
         )
-        self.decoder = Decoder(hidden_dim, decoder_dims, tuple(dims[1] for dims in decoder_guidance_dims))
+        self.decoder = Decoder(
+            GuidedUpsample(hidden_dim, decoder_dims[0], decoder_guidance_dims[0][1]),
+            GuidedUpsample(decoder_dims[0], decoder_dims[1], decoder_guidance_dims[1][1]),
+            logit_layer(decoder_dims[1]),
+        )
 
     def forward(self, image_features: Tensor, text_features: Tensor, decoder_guidance: Sequence[Tensor]) -> Tensor:
         """Logits of every class.
@@ -149,52 +202,30 @@ class Aggregator(nn.Module):
             F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
         ]
         images = zip(image_features, appearance, *guidance, strict=True)
-        return torch.stack([self._aggregate_image(features, text_features, *rest) for features, *rest in images])
+        return torch.stack([self.aggregate_image(features, text_features, *rest) for features, *rest in images])
 
-    def _aggregate_image(
+    def aggregate_image(
         self, image_features: Tensor, text_features: Tensor, appearance: Tensor, *decoder_guidance: Tensor
     ) -> Tensor:
-        """One image: E×h×w features, T×P×E text features → T×4h×4w logits."""
+        """Logits T×4h×4w of one image: E×h×w features, T×P×E text features, projected guidance of the image."""
         grid, num_classes = tuple(image_features.shape[-2:]), len(text_features)
         full = torch.float64 if image_features.dtype == torch.float64 else torch.float32
         with torch.autocast(image_features.device.type, enabled=False):
             cost = cost_volume(image_features[None].to(full), text_features.to(full))[0]
-        selected = self._select_classes(cost)
-        if selected is not None:
+        selected = None
+        if not self.aggregate_all and 0 < self.padded_classes < num_classes:
+            similarity = cost.flatten(1).amax(dim=1)  # the highest at any token
+            selected = similarity.topk(self.padded_classes, sorted=False).indices
             cost, text_features = cost[selected], text_features[selected]
-        x = self._embed_cost(cost)
-        text_guidance = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
-        classes = max(self.token_chunk // x.shape[1], 1)
+        x = self.embed(cost.contiguous(memory_format=torch.channels_last))
+        x = rearrange(x, "t c h w -> t (h w) c").to(full)  # the residual stream keeps its precision under autocast
+        text = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
+        appearance = rearrange(appearance, "g h w -> (h w) g")
         for layer in self.layers:
-            spatial = layer.spatial.for_image(appearance.flatten(1).T, grid)
-            x = in_chunks(spatial, x, classes, 0, self.recompute)
-            x = self._aggregate_classes(layer.category.for_vocabulary(text_guidance), x, grid)
-        decode = self.decoder.for_image(tuple(g[None] for g in decoder_guidance), grid)
-        logits = in_chunks(decode, x, max(classes // 2, 1), 0, self.recompute)
+            x = layer(x, appearance, text, grid, self.token_chunk, self.recompute)
+        decoder = fused_form(self.decoder)
+        decode = partial(decoder, guidance=decoder.prepare(tuple(g[None] for g in decoder_guidance)), grid=grid)
+        logits = in_chunks(decode, x, self.token_chunk // x.shape[1] // 2, 0, self.recompute)
         if selected is None:
             return logits
         return logits.new_full((num_classes, *logits.shape[1:]), UNSELECTED_LOGIT).index_copy(0, selected, logits)
-
-    def _embed_cost(self, cost: Tensor) -> Tensor:
-        """T×P×h×w similarities → T×N×C tokens, float32 (or float64) so that the residual stream keeps precision."""
-        x = self.embed(cost.contiguous(memory_format=torch.channels_last))
-        return x.permute(0, 2, 3, 1).flatten(1, 2).to(cost.dtype)
-
-    def _select_classes(self, cost: Tensor) -> Tensor | None:
-        """Indices of the classes to aggregate, None for all: those with the highest similarity at any token."""
-        if self.aggregate_all or not 0 < self.padded_classes < len(cost):
-            return None
-        return cost.flatten(1).amax(dim=1).topk(self.padded_classes, sorted=False).indices
-
-    def _aggregate_classes(self, category: Callable[[Tensor], Tensor], x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Class aggregation of T×N×C tokens on the pooled grid, added at full resolution: ``x + up(f(pool(x)))``."""
-        pooling = self.train_pooling if self.training else self.test_pooling
-        positions = max(self.token_chunk // len(x), 1)
-        if pooling == 1:
-            return in_chunks(lambda piece: piece + category(piece), x, positions, 1, self.recompute)
-        pooled = F.avg_pool2d(x.unflatten(1, grid).permute(0, 3, 1, 2), pooling)
-        size = pooled.shape[-2:]
-        pooled = in_chunks(category, pooled.flatten(2).transpose(1, 2), positions, 1, self.recompute)
-        pooled = pooled.unflatten(1, size).permute(0, 3, 1, 2)
-        upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
-        return x + upsampled.permute(0, 2, 3, 1).flatten(1, 2)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from catseg.modeling.aggregator import Aggregator
-from catseg.modeling.text import PromptSet
 from d2host import SEM_SEG_HEADS_REGISTRY, CfgNode, ShapeSpec, configurable
+from declip.models.templates import Templates
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -39,7 +39,7 @@ class CATSegHead(nn.Module):
         guidance_dims = tuple(head.DECODER_GUIDANCE_DIMS)
         aggregator = Aggregator(
             embed_dim=input_shape["content"].channels,
-            num_prompts=PromptSet(cfg.MODEL.TEXT.PROMPTS).num_prompts,
+            num_prompts=Templates(cfg.MODEL.TEXT.PROMPTS).num_prompts,
             hidden_dim=head.HIDDEN_DIM,
             num_layers=head.NUM_LAYERS,
             num_heads=head.NUM_HEADS,

@@ -5,7 +5,7 @@ Shape legend
     g     token grid of the encoder                 s     side the encoder sees, g * patch size
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,14 @@ from catseg.modeling.inference import (
     segment_scores,
 )
 from catseg.modeling.loss import binary_cross_entropy
-from catseg.modeling.text import ClassEmbeddings, PromptSet
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError, DataError
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
-from declip.models.factory import build_encoder
+from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.templates import Templates
+from declip.models.zero_shot_classifier import ClassEmbeddings
 
 
 def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int, ...]:
@@ -59,7 +60,6 @@ class CATSeg(nn.Module):
         blocks: the two encoder blocks that guide the decoder.
         views: how test images are seen.
         ignore_label: of the training labels.
-        output_labels: give labels instead of scores, which takes memory independent of K.
 
     Attributes:
         vocabulary: classes that evaluation segments; see :meth:`set_vocabulary`.
@@ -77,7 +77,6 @@ class CATSeg(nn.Module):
         blocks: tuple[int, int],
         views: Views,
         ignore_label: int = 255,
-        output_labels: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.sem_seg_head = encoder, head
@@ -85,7 +84,7 @@ class CATSeg(nn.Module):
         self.train_classes = self.vocabulary = tuple(train_classes)
         self.side = grid * encoder.patch_size
         self.blocks, self.views = tuple(blocks), views
-        self.ignore_label, self.output_labels = ignore_label, output_labels
+        self.ignore_label = ignore_label
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -95,9 +94,10 @@ class CATSeg(nn.Module):
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
         options = cfg.MODEL.ENCODER
-        encoder = build_encoder(
-            options.NAME, options.WEIGHTS or None, options.CONTEXT or None, options.ATTENTION_SCALE or None
-        )
+        weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
+        if not weights:
+            raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
+        encoder = build_encoder(options.NAME, weights, options.CONTEXT or None, options.ATTENTION_SCALE or None)
         apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
         shapes = {
             "content": ShapeSpec(channels=encoder.embed_dim, stride=encoder.patch_size),
@@ -107,13 +107,12 @@ class CATSeg(nn.Module):
         return {
             "encoder": encoder,
             "head": build_sem_seg_head(cfg, shapes),
-            "class_embeddings": ClassEmbeddings(PromptSet(cfg.MODEL.TEXT.PROMPTS)),
+            "class_embeddings": ClassEmbeddings(Templates(cfg.MODEL.TEXT.PROMPTS)),
             "train_classes": class_names(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else (),
             "grid": options.GRID,
             "blocks": guidance_blocks(encoder, options.GUIDANCE_BLOCKS),
             "views": SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP) if window.ENABLED else WholeImage(side),
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            "output_labels": cfg.TEST.SEM_SEG_OUTPUT == "labels",
         }
 
     @property
@@ -139,11 +138,22 @@ class CATSeg(nn.Module):
                 for evaluation optionally ``height`` and ``width`` of the wanted output.
 
         Returns:
-            ``{"loss_sem_seg": scalar}``, or per image ``{"sem_seg": ...}`` with K×H×W scores in [0, 1] or H×W labels.
+            ``{"loss_sem_seg": scalar}``, or per image ``{"sem_seg": scores}``, K×H×W in [0, 1].
         """
         if self.training:
             return {"loss_sem_seg": self._loss(batched_inputs)}
-        return [{"sem_seg": self._segment(sample)} for sample in batched_inputs]
+        return self._segment(batched_inputs, segment_scores)
+
+    def predict_labels(self, batched_inputs: list[dict]) -> list[dict]:
+        """The best class of every pixel, in memory that does not grow with K.
+
+        Args:
+            batched_inputs: as of :meth:`forward` in evaluation.
+
+        Returns:
+            Per image ``{"sem_seg": labels}``, H×W int64 indices into :attr:`vocabulary`.
+        """
+        return self._segment(batched_inputs, segment_labels)
 
     def logits(self, images: Tensor, vocabulary: Sequence[str]) -> Tensor:
         """Logits of every class for images B×3×H×W in 0..255, resized to what the encoder sees: B×K×4g×4g."""
@@ -159,13 +169,15 @@ class CATSeg(nn.Module):
         losses = [binary_cross_entropy(*pair, self.ignore_label) for pair in zip(logits, labels, strict=True)]
         return torch.stack(losses).mean()
 
-    def _segment(self, sample: dict) -> Tensor:
-        image = self._image(sample)
-        size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
-        with torch.no_grad():
+    @torch.no_grad()
+    def _segment(self, batched_inputs: list[dict], segment: Callable[..., Tensor]) -> list[dict]:
+        results = []
+        for sample in batched_inputs:
+            image = self._image(sample)
+            size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
             logits = self.logits(self.views.views(image), self.vocabulary)
-            segment = segment_labels if self.output_labels else segment_scores
-            return segment(self.views, logits, size)
+            results.append({"sem_seg": segment(self.views, logits, size)})
+        return results
 
     def _image(self, sample: dict) -> Tensor:
         return sample["image"].to(self.device, torch.float32)

@@ -39,8 +39,8 @@ def aggregate(
         F.relu(projection(guidance))
         for projection, guidance in zip(aggregator.decoder_projections, decoder_guidance, strict=True)
     ]
-    pooling = aggregator.train_pooling if aggregator.training else aggregator.test_pooling
     for layer in aggregator.layers:
+        pooling = layer.train_pooling if layer.training else layer.test_pooling
         x = spatial_aggregation(layer.spatial, x, appearance)
         x = class_aggregation(layer.category, x, text, pooling)
     logits = decode(aggregator.decoder, x, projected)
@@ -74,7 +74,11 @@ def swin_block(block: GuidedSwinBlock, x: Tensor, guidance: Tensor, window: int,
         mask = shifted_window_mask(height, width, window, shift, x)
     guided, normed = (partition_windows(tensor, window) for tensor in (guided, normed))
     heads = lambda tensor: tensor.unflatten(-1, (block.num_heads, -1)).transpose(1, 2)  # noqa: E731
-    queries, keys, values = heads(block.query(guided)), heads(block.key(guided)), heads(block.value(normed))
+    queries, keys, values = (
+        heads(joined(block.query, block.query_guidance, guided)),
+        heads(joined(block.key, block.key_guidance, guided)),
+        heads(block.value(normed)),
+    )
     scores = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
     if mask is not None:
         scores = (scores.unflatten(0, (-1, len(mask))) + mask[:, None]).flatten(0, 1)
@@ -82,6 +86,11 @@ def swin_block(block: GuidedSwinBlock, x: Tensor, guidance: Tensor, window: int,
     attended = merge_windows(block.project(attended), window, height, width)
     x = x + (torch.roll(attended, (shift, shift), (1, 2)) if shift else attended)
     return x + block.contract(F.gelu(block.expand(block.norm2(x))))
+
+
+def joined(linear: nn.Linear, guidance_linear: nn.Linear, x: Tensor) -> Tensor:
+    """One linear map of ``[x, guidance]``, whose matrix is those of the two layers side by side."""
+    return F.linear(x, torch.cat([linear.weight, guidance_linear.weight], dim=1), linear.bias)
 
 
 def partition_windows(x: Tensor, window: int) -> Tensor:
@@ -121,7 +130,10 @@ def class_aggregation(module: ClassAggregation, x: Tensor, text: Tensor, pooling
     normed = module.norm1(tokens)
     guided = torch.cat([normed, guidance], dim=-1)
     heads = lambda tensor: tensor.unflatten(-1, (module.num_heads, -1))  # noqa: E731
-    queries, keys = F.elu(heads(module.query(guided))) + 1, F.elu(heads(module.key(guided))) + 1
+    queries, keys = (
+        F.elu(heads(joined(linear, guidance_linear, guided))) + 1
+        for linear, guidance_linear in ((module.query, module.query_guidance), (module.key, module.key_guidance))
+    )
     values = heads(module.value(normed))
     keys_values = torch.einsum("nshd,nshv->nhdv", keys, values)
     normalizer = 1 / (torch.einsum("nlhd,nhd->nlh", queries, keys.sum(dim=1)) + EPSILON)
@@ -143,7 +155,8 @@ def decode(decoder: Decoder, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
 
 def guided_upsample(stage: GuidedUpsample, x: Tensor, guidance: Tensor) -> Tensor:
     """Up-convolution, concatenation with guidance, two convolutions with norm and ReLU."""
-    x = stage.conv1(torch.cat([stage.up(x), guidance], dim=1))
+    kernel = torch.cat([stage.conv1.weight, stage.conv1_guidance.weight], dim=1)
+    x = F.conv2d(torch.cat([stage.up(x), guidance], dim=1), kernel, padding=1)
     x = stage.conv2(F.relu(stage.norm1(x)))
     return F.relu(stage.norm2(x))
 

@@ -1,10 +1,12 @@
-"""fvcore's checkpointer, reading tensors only."""
+"""fvcore's checkpointers, reading tensors only."""
 
 import torch
-from fvcore.common.checkpoint import Checkpointer
+from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 from torch import nn
 
 from d2host.embedded import comm
+
+__all__ = ["DetectionCheckpointer", "PeriodicCheckpointer"]
 
 
 class DetectionCheckpointer(Checkpointer):

@@ -1,54 +1,18 @@
-"""Default configuration: the part of Detectron2's tree that a semantic-segmentation project touches, same values."""
+"""Default configuration: the keys of Detectron2's tree that the embedded host itself reads, with the same values.
+
+What a program reads beyond them it declares itself (:mod:`d2host.engine.config`).
+"""
 
 DEFAULTS = {
     "VERSION": 2,
     "MODEL": {
         "META_ARCHITECTURE": "",
         "DEVICE": "cuda",
-        "WEIGHTS": "",
-        "PIXEL_MEAN": [103.530, 116.280, 123.675],
-        "PIXEL_STD": [1.0, 1.0, 1.0],
-        "BACKBONE": {"NAME": "", "FREEZE_AT": 2},
-        "SEM_SEG_HEAD": {
-            "NAME": "",
-            "IN_FEATURES": [],
-            "IGNORE_VALUE": 255,
-            "NUM_CLASSES": 54,
-            "LOSS_WEIGHT": 1.0,
-        },
+        "BACKBONE": {"NAME": ""},
+        "SEM_SEG_HEAD": {"NAME": ""},
     },
-    "INPUT": {
-        "MIN_SIZE_TRAIN": (800,),
-        "MIN_SIZE_TRAIN_SAMPLING": "choice",
-        "MAX_SIZE_TRAIN": 1333,
-        "MIN_SIZE_TEST": 800,
-        "MAX_SIZE_TEST": 1333,
-        "RANDOM_FLIP": "horizontal",
-        "CROP": {"ENABLED": False, "TYPE": "relative_range", "SIZE": [0.9, 0.9]},
-        "FORMAT": "BGR",
-    },
-    "DATASETS": {"TRAIN": (), "TEST": ()},
-    "DATALOADER": {"NUM_WORKERS": 4, "FILTER_EMPTY_ANNOTATIONS": True},
-    "SOLVER": {
-        "LR_SCHEDULER_NAME": "WarmupMultiStepLR",
-        "MAX_ITER": 40000,
-        "BASE_LR": 0.001,
-        "MOMENTUM": 0.9,
-        "WEIGHT_DECAY": 0.0001,
-        "WEIGHT_DECAY_NORM": 0.0,
-        "GAMMA": 0.1,
-        "STEPS": (30000,),
-        "WARMUP_FACTOR": 0.001,
-        "WARMUP_ITERS": 1000,
-        "WARMUP_METHOD": "linear",
-        "CHECKPOINT_PERIOD": 5000,
-        "IMS_PER_BATCH": 16,
-        "CLIP_GRADIENTS": {"ENABLED": False, "CLIP_TYPE": "value", "CLIP_VALUE": 1.0, "NORM_TYPE": 2.0},
-        "AMP": {"ENABLED": False},
-    },
-    "TEST": {"EXPECTED_RESULTS": [], "EVAL_PERIOD": 0},
+    "TEST": {"EXPECTED_RESULTS": []},
     "OUTPUT_DIR": "./output",
     "SEED": -1,
     "CUDNN_BENCHMARK": False,
-    "VIS_PERIOD": 0,
 }

@@ -1,6 +1,5 @@
-"""Command line, log, and everything else that happens before a run."""
+"""Log, seed, and everything else that happens before a run."""
 
-import argparse
 import logging
 import os
 import random
@@ -12,23 +11,9 @@ import numpy as np
 import torch
 
 from d2host.embedded import comm
-from d2host.resolve import HOST
+from d2host.resolve import resolve_host
 
 LOGGERS = ("d2host", "declip", "catseg", "fvcore")
-
-
-def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The options that users of Detectron2 know."""
-    parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to a config file")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output directory")
-    parser.add_argument("--eval-only", action="store_true", help="evaluate only")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes per machine, one GPU each")
-    parser.add_argument("--num-machines", type=int, default=1, help="machines")
-    parser.add_argument("--machine-rank", type=int, default=0, help="the number of this machine")
-    parser.add_argument("--dist-url", default="auto", help="address where the processes of the run meet")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE pairs, last on the line")
-    return parser
 
 
 def setup_logger(
@@ -66,7 +51,7 @@ def default_setup(cfg, args) -> None:
     for name in LOGGERS:
         setup_logger(cfg.OUTPUT_DIR, rank, name=name)
     logger = logging.getLogger("d2host")
-    logger.info(str(HOST))
+    logger.info(str(resolve_host()))
     logger.info("%d process(es), torch %s", comm.get_world_size(), torch.__version__)
     logger.info("Arguments: %s", args)
     if comm.is_main_process():

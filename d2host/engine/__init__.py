@@ -1,37 +1,32 @@
-"""What every training of the project shares, whatever it trains.
+"""What every training of the project shares, whatever it trains; each name is imported when it is first used.
 
-* :class:`Trainer`, :class:`StepOptions`: the loop body with accumulation, autocast, clipping and exact resume
-* :class:`ConfiguredTrainer`: the same with schedule, checkpoints, evaluation and logs as a config says
+* :func:`run_training`: from a command line to a trained or evaluated model
+* :class:`Trainer`, :class:`TrainingOptions`: the loop with accumulation, autocast, clipping, checkpoints, evaluation,
+  logs and exact resume
 * :class:`RunCheckpointer`: atomic checkpoints of a whole run
 * :class:`ResumableSampler`: which sample comes when
-* :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
+* :class:`OptimizerOptions`, :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
 * :class:`Precision`: mixed precision on CUDA and CPU
-* :func:`run_command`, :func:`launch`, :func:`setup_run`: command line, processes, logs and device
+* :func:`run_command`, :func:`argument_parser`, :func:`launch`, :func:`setup_run`, :func:`resolve_device`: command line,
+  processes, logs and device
+* :mod:`config <d2host.engine.config>`, :mod:`config_file <d2host.engine.config_file>`: keys, their checks, their files
 """
 
-from d2host.engine.checkpoint import RunCheckpointer
-from d2host.engine.command import run_command
-from d2host.engine.configured import ConfiguredTrainer
-from d2host.engine.distributed import launch
-from d2host.engine.optimizer import OptimizerOptions, build_optimizer
-from d2host.engine.precision import Precision
-from d2host.engine.sampler import ResumableSampler
-from d2host.engine.schedule import warmup_cosine
-from d2host.engine.setup import resolve_device, setup_run
-from d2host.engine.trainer import StepOptions, Trainer
+import lazy_loader
 
-__all__ = [
-    "ConfiguredTrainer",
-    "OptimizerOptions",
-    "Precision",
-    "ResumableSampler",
-    "RunCheckpointer",
-    "StepOptions",
-    "Trainer",
-    "build_optimizer",
-    "launch",
-    "resolve_device",
-    "run_command",
-    "setup_run",
-    "warmup_cosine",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "checkpoint": ["RunCheckpointer"],
+        "command": ["argument_parser", "run_command"],
+        "distributed": ["launch"],
+        "optimizer": ["OptimizerOptions", "build_optimizer"],
+        "options": ["TrainingOptions"],
+        "precision": ["Precision"],
+        "run": ["run_training"],
+        "sampler": ["ResumableSampler"],
+        "schedule": ["warmup_cosine"],
+        "setup": ["resolve_device", "setup_run"],
+        "trainer": ["Trainer"],
+    },
+)

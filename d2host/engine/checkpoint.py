@@ -17,7 +17,8 @@ from torch import nn
 
 from d2host import comm
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import CheckpointError
+from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.parallel import unwrap
 
 POINTER = "last_checkpoint"
 
@@ -70,6 +71,18 @@ class RunCheckpointer:
         path = self.directory / pointer.read_text(encoding="utf-8").strip()
         return path if path.is_file() else None
 
+    def require_none(self) -> None:
+        """Make sure that no earlier run is overwritten.
+
+        Raises:
+            ConfigError: there is a checkpoint of one.
+        """
+        last = self.last()
+        if last is not None:
+            raise ConfigError(
+                f"{last} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start anew"
+            )
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a file beside its place, flush it to disk and move it there.
@@ -86,23 +99,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         raise CheckpointError(f"{path} could not be written ({error}): free disk space") from error
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DistributedDataParallel."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-
-
 def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
     """Load a checkpoint of a run into ``model``, strictly, and return its training state.
 
     Raises:
         CheckpointError: the file is missing, corrupt, unsafe, or of another model.
     """
-    path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): remove it to start anew") from error
-    if not isinstance(content, dict) or "training" not in content:
+    content = _read(path)
+    if "training" not in content:
         raise CheckpointError(
             f"{path} holds weights but no training state: give it as MODEL.WEIGHTS instead of resuming"
         )
@@ -110,8 +114,25 @@ def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
     return content["training"]
 
 
+def load_weights(path: str | Path, model: nn.Module) -> None:
+    """Load the weights of a checkpoint, with or without the training's state, into ``model``, strictly.
+
+    Raises:
+        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+    """
+    _load_strictly(model, _read(path)["model"], path)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's content; a bare state dict is taken for its ``model``."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): give another, or remove it") from error
+    return content if "model" in content else {"model": content}
+
+
 def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
-    model = unwrap(model)
     differences = describe_mismatch(model.state_dict(), state)
     if differences:
         raise CheckpointError(f"checkpoint {path} is of another model than the config describes: {differences}")

@@ -1,38 +1,51 @@
-"""How a command line ends: well, with one sentence about what is wrong, or interrupted."""
+"""Command lines: the options of a training, and how a program ends: well, with one sentence, or interrupted.
 
+Nothing here imports torch, so that ``--help`` answers at once; programs import what they need in ``main``.
+"""
+
+import argparse
 import sys
 from collections.abc import Callable
 
-from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException
-
 from d2host.engine.distributed import launch
-from d2host.engine.errors import DeclipError, one_sentence
+from d2host.engine.errors import DeclipError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
-def run_command(main: Callable, args) -> None:
-    """Launch ``main(args)`` in the processes that ``args`` asks for.
+def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """The options of a training that users of Detectron2 know.
+
+    >>> argument_parser().parse_args(["--config-file", "nano.yaml", "--resume", "SEED", "3"]).opts
+    ['SEED', '3']
+    """
+    parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path or bare name of a config")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output directory")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, or the last checkpoint")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one GPU each")
+    for option in ("--num-machines", "--machine-rank", "--dist-url"):
+        parser.add_argument(option, help=argparse.SUPPRESS)  # Detectron2's, refused with what to use instead
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE pairs, last on the line")
+    return parser
+
+
+def run_command(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Call ``main(args)`` in the ``args.num_gpus`` processes that are asked for (default: in this one).
 
     Bad input ends the program with status 2 and one sentence on standard error, an interrupt with 130; anything else
     is a defect and keeps its traceback.
     """
     try:
-        if getattr(args, "num_machines", 1) > 1:
-            raise DeclipError("--num-machines is for Detectron2's own launcher: start several machines with torchrun")
-        launch(main, args.num_gpus, (args,))
+        if any(getattr(args, name, None) for name in ("num_machines", "machine_rank", "dist_url")):
+            raise DeclipError(
+                "--num-machines, --machine-rank and --dist-url are for Detectron2's own launcher: start several "
+                "machines with torchrun"
+            )
+        launch(main, getattr(args, "num_gpus", 1), (args,))
     except DeclipError as error:
-        _stop(one_sentence(error), BAD_INPUT)
-    except ProcessRaisedException as error:
-        if "d2host.engine.errors." not in str(error).strip().splitlines()[-1]:
-            raise
-        _stop(one_sentence(error), BAD_INPUT)
-    except (KeyboardInterrupt, ProcessException) as error:
-        if isinstance(error, ProcessException) and not isinstance(error.__cause__, KeyboardInterrupt):
-            raise
-        _stop("interrupted: a training goes on from its last checkpoint with --resume", INTERRUPTED)
-
-
-def _stop(sentence: str, status: int) -> None:
-    print(f"error: {sentence}" if status == BAD_INPUT else sentence, file=sys.stderr)
-    sys.exit(status)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted: a training goes on from its last checkpoint with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,15 +1,19 @@
 """Reading configs: by path or bare name, with overrides, and one sentence where something is wrong."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from d2host import CfgNode
 from d2host.engine.errors import ConfigError
-from d2host.engine.precision import Precision
+
+if TYPE_CHECKING:
+    from d2host import CfgNode
 
 GROUP = "d2host.configs"  # entry points that name packages of recipes
 
@@ -33,6 +37,28 @@ def find_config(config_file: str | Path) -> Path:
             return path
     known = ", ".join(sorted(path.name for folder in config_folders() for path in folder.glob("*.yaml")))
     raise ConfigError(f"config file {given} does not exist: give a path, or one of {known}")
+
+
+def read_config(
+    add_config: Callable[[CfgNode], None], config_file: str | Path, opts: Sequence[str], keys_in: str
+) -> CfgNode:
+    """A program's configuration: the keys it declares and no others, whatever the host's own tree holds.
+
+    Args:
+        add_config: declares the program's keys with their defaults in a tree, in place.
+        config_file: a path, or the bare name of a recipe; empty: the defaults.
+        opts: ``KEY VALUE`` pairs.
+        keys_in: the module that explains every key, for messages.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, a key is unknown, or a value of the wrong type.
+    """
+    from d2host import CfgNode
+
+    cfg = CfgNode()
+    add_config(cfg)
+    merge_config(cfg, config_file, opts, keys_in)
+    return cfg
 
 
 def merge_config(cfg: CfgNode, config_file: str | Path, opts: Sequence[str], keys_in: str) -> None:
@@ -80,25 +106,9 @@ def check_at_least(minimum: float, values: dict[str, float]) -> None:
             raise ConfigError(f"{key} is {value}: it must be at least {minimum}")
 
 
-def check_solver(solver: CfgNode) -> None:
-    """Refuse values of ``SOLVER`` that no training can use.
-
-    Raises:
-        ConfigError: naming the key and what it may be.
-    """
-    check_choices(
-        {
-            "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, [precision.value for precision in Precision]),
-            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
-        }
-    )
-    names = ("MAX_ITER", "IMS_PER_BATCH", "ACCUMULATION_STEPS")
-    check_at_least(1, {f"SOLVER.{name}": solver[name] for name in names})
-
-
 def _merge(merge: Callable[[], None], source: str, keys_in: str) -> None:
     try:
         merge()
     except (KeyError, ValueError, AssertionError, yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         reason = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
-        raise ConfigError(f"{source} cannot be used: {reason} ({keys_in} lists every key)") from error
+        raise ConfigError(f"{source} cannot be used: {reason} (every key stands in {keys_in})") from error

@@ -1,7 +1,13 @@
 """The kinds of trouble a user can run into, one exception each.
 
-Every message is one sentence that names what is wrong, where (file, key, class), and what to do about it.
-The command lines print that sentence and exit; a library user catches :class:`DeclipError` or a subclass.
+Every message is one sentence that names what is wrong, where (file, key, class), and what to do about it. The command
+lines print that sentence and exit; a library user catches :class:`DeclipError` or a subclass. They pass from worker
+processes to the one that waits for them as the objects they are (:mod:`d2host.engine.distributed`,
+:mod:`d2host.engine.loading`).
+
+>>> raise ConfigError("SOLVER.MAX_ITER is 0: it must be at least 1")
+Traceback (most recent call last):
+d2host.engine.errors.ConfigError: SOLVER.MAX_ITER is 0: it must be at least 1
 """
 
 
@@ -23,10 +29,3 @@ class CheckpointError(DeclipError):
 
 class TrainingError(DeclipError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
-
-
-def one_sentence(error: BaseException) -> str:
-    """The sentence of an error, also where a worker process has wrapped it into the text of its traceback."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return last.removeprefix("d2host.engine.errors.").split("Error: ", 1)[-1] if len(lines) > 1 else last

@@ -2,11 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import AdamW
 
 from d2host.engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from d2host import CfgNode
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 
@@ -34,9 +38,19 @@ class OptimizerOptions:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
+    @classmethod
+    def from_config(cls, cfg: "CfgNode", **more: Any) -> "OptimizerOptions":
+        """From what ``cfg.SOLVER`` says for every training, and ``more`` of the attributes."""
+        solver = cfg.SOLVER
+        return cls(solver.BASE_LR, solver.WEIGHT_DECAY, betas=tuple(solver.BETAS), eps=solver.EPS, **more)
+
 
 def build_optimizer(model: nn.Module, options: OptimizerOptions) -> AdamW:
     """AdamW over the parameters that train, one group per (learning rate, weight decay).
+
+    >>> optimizer = build_optimizer(nn.Linear(2, 1), OptimizerOptions(lr=0.1, weight_decay=0.01, no_decay=["bias"]))
+    >>> [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    [(0.1, 0.01), (0.1, 0.0)]
 
     Raises:
         ConfigError: nothing trains.
@@ -52,7 +66,10 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> AdamW:
             key = (options.lr * _multiplier(name, options.lr_multipliers), _decay(name, module, options))
             groups.setdefault(key, []).append(parameter)
     if not groups:
-        raise ConfigError("no parameter trains: MODEL.ENCODER.FINETUNE and the head leave nothing to optimise")
+        raise ConfigError(
+            f"no parameter trains: every one of {type(model).__name__} has requires_grad False, so choose another "
+            "policy of what trains"
+        )
     parameters = [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
     return AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
 

@@ -1,8 +1,8 @@
 """Which sample comes when: an endless order that depends on the seed and the position alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import torch
+import numpy as np
 from torch.utils.data import Sampler
 
 from d2host.engine.errors import DataError
@@ -23,6 +23,10 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         rank, world_size: this process among all.
         start: global position to begin with, a multiple of ``batch_size * world_size``.
 
+    >>> from itertools import islice
+    >>> list(islice(ResumableSampler(3, seed=0, shuffle=False), 4))
+    [(0, 0), (0, 1), (0, 2), (1, 0)]
+
     Raises:
         DataError: the dataset is empty.
     """
@@ -39,23 +43,24 @@ class ResumableSampler(Sampler[tuple[int, int]]):
         start: int = 0,
     ) -> None:
         if size <= 0:
-            raise DataError("the training dataset is empty: check DATASETS.TRAIN and the dataset's files")
+            raise DataError(f"there are {size} samples to train on: check the dataset's files")
         self.size, self.seed, self.shuffle = size, seed, shuffle
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.start = start
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        position, epoch, order = self.start + self.rank * self.batch_size, -1, []
+        position, epoch, order = self.start + self.rank * self.batch_size, -1, range(0)
         while True:
             for offset in range(position, position + self.batch_size):
                 if offset // self.size != epoch:
                     epoch = offset // self.size
                     order = self._order(epoch)
-                yield epoch, order[offset % self.size]
+                yield epoch, int(order[offset % self.size])
             position += self.batch_size * self.world_size
 
-    def _order(self, epoch: int) -> list[int]:
+    def _order(self, epoch: int) -> Sequence[int]:
         if not self.shuffle:
-            return list(range(self.size))
-        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
-        return torch.randperm(self.size, generator=generator).tolist()
+            return range(self.size)
+        # a key of the sequence, not a part of its entropy: (seed, epoch) and (seed, epoch, 0) are the same entropy
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(epoch,))
+        return np.random.default_rng(sequence).permutation(self.size)

@@ -1,75 +1,107 @@
-"""The body of the training loop, on the host's ``TrainerBase``."""
+"""The training loop, on the host's ``TrainerBase``."""
 
 import logging
 import math
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from d2host import TrainerBase, comm
-from d2host.engine.checkpoint import RunCheckpointer, load_run
+from d2host import (
+    CommonMetricPrinter,
+    HookBase,
+    JSONWriter,
+    TensorboardXWriter,
+    TrainerBase,
+    comm,
+    hooks,
+    print_csv_format,
+)
+from d2host.engine.checkpoint import RunCheckpointer, load_run, load_weights
 from d2host.engine.errors import TrainingError
-from d2host.engine.precision import Precision
+from d2host.engine.hooks import CheckpointHook, forget_metrics_from
+from d2host.engine.options import TrainingOptions
+from d2host.engine.parallel import average_over_processes, parallelize, unwrap
+from d2host.engine.schedule import warmup_cosine
 
-
-@dataclass(frozen=True)
-class StepOptions:
-    """How a step is made.
-
-    Attributes:
-        precision: of matrix products.
-        accumulation_steps: batches per optimizer step.
-        clip_norm: largest L2 norm of the gradient of all parameters together; 0: no clipping.
-    """
-
-    precision: Precision = Precision.FP32
-    accumulation_steps: int = 1
-    clip_norm: float = 0.0
+METRICS_FILE = "metrics.json"
+WRITE_PERIOD = 20
 
 
 class Trainer(TrainerBase):
     """Trains a model that maps a batch (a list of dicts) to a dict of losses.
 
-    A step is ``accumulation_steps`` batches, one clipped optimizer step, one schedule step. Its state (model,
+    A step is ``accumulation_steps`` batches, one clipped optimizer step, one schedule step. The state of a run (model,
     optimizer, schedule, loss scaler, iteration, random generators of every process) is saved and restored exactly;
     which samples come next follows from the iteration, so the loader is built for the iteration to start with.
+    Subclasses give the batches (:meth:`build_train_loader`) and :meth:`evaluate`.
 
     Args:
         model: on its device; wrapped for data parallelism here.
-        optimizer, scheduler: of the model's parameters.
-        checkpointer: where the state goes.
-        options: see :class:`StepOptions`.
+        optimizer: of the model's parameters.
+        options: how the training goes.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-        checkpointer: RunCheckpointer,
-        options: StepOptions | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer, options: TrainingOptions) -> None:
         super().__init__()
         self.device = next(model.parameters()).device
         self.model = parallelize(model, self.device)
-        self.optimizer, self.scheduler, self.checkpointer = optimizer, scheduler, checkpointer
-        self.options = options or StepOptions()
-        self.scaler = self.options.precision.grad_scaler(self.device)
+        self.optimizer, self.options = optimizer, options
+        self.scheduler = warmup_cosine(optimizer, options.max_iter, options.warmup_iters, options.warmup_factor)
+        self.checkpointer = RunCheckpointer(options.output_dir, options.keep)
+        self.scaler = options.precision.grad_scaler(self.device)
         self._batches = iter(())
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches from iteration ``start_iter`` on, without end."""
         raise NotImplementedError  # abstract
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Metrics of the model as it is, by name of what it was evaluated on; empty on processes other than 0."""
+        return {}
+
+    def report(self) -> None:
+        """Evaluate, and log the metrics in ``copypaste:`` lines."""
+        results = self.evaluate()
+        if comm.is_main_process():
+            print_csv_format(results)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Give the model the weights of a checkpoint of a run, strictly; nothing else of the run.
+
+        Raises:
+            CheckpointError: the file is missing, corrupt, unsafe, or of another model.
+        """
+        load_weights(path, unwrap(self.model))
+
+    def run(self, resume: bool = False) -> None:
+        """Train from the beginning, or from the newest checkpoint, to the end.
+
+        Raises:
+            ConfigError: the output directory holds another run and ``resume`` is not asked for.
+        """
+        options = self.options
+        if not resume:
+            self.checkpointer.require_none()
+        start_iter = self.resume() if resume else 0
+        evaluation = hooks.EvalHook(options.eval_period, self.evaluate)
+        built: list[HookBase] = [hooks.IterationTimer(), CheckpointHook(options.checkpoint_period), evaluation]
+        if comm.is_main_process():
+            folder = Path(options.output_dir)
+            forget_metrics_from(folder / METRICS_FILE, start_iter)
+            writers = [
+                CommonMetricPrinter(options.max_iter),
+                JSONWriter(str(folder / METRICS_FILE)),
+                TensorboardXWriter(str(folder)),
+            ]
+            built.append(hooks.PeriodicWriter(writers, WRITE_PERIOD))
+        self.register_hooks(built)
+        self.train(start_iter, options.max_iter)
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run the loop on a loader that begins where ``start_iter`` does."""
@@ -142,17 +174,14 @@ class Trainer(TrainerBase):
 
     def save(self, name: str) -> Path:
         """Save the whole state after the current step as ``name.pth``; every process calls it."""
-        generators = comm.gather(_random_state(self.device))
-        return self.checkpointer.save(name, self.model, self._training_state(generators))
-
-    def _training_state(self, generators: list[dict[str, Tensor]]) -> dict[str, Any]:
-        return {
+        state = {
             "iteration": self.iter,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "generators": generators,
+            "generators": comm.gather(_random_state(self.device)),
         }
+        return self.checkpointer.save(name, self.model, state)
 
     def resume(self) -> int:
         """Restore the newest checkpoint, if there is one; returns the iteration to start with."""
@@ -160,7 +189,7 @@ class Trainer(TrainerBase):
         if path is None:
             logging.getLogger(__name__).info("No checkpoint in %s: starting anew", self.checkpointer.directory)
             return 0
-        state = load_run(path, self.model)
+        state = load_run(path, unwrap(self.model))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -168,28 +197,6 @@ class Trainer(TrainerBase):
             _restore_random_state(state["generators"][comm.get_rank()], self.device)
         logging.getLogger(__name__).info("Resumed from %s", path)
         return state["iteration"] + 1
-
-
-def parallelize(model: nn.Module, device: torch.device) -> nn.Module:
-    """Wrap a model for data parallelism where there are several processes.
-
-    Parameters without gradient are looked for: which ones have none depends on context type and vocabulary size.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    devices = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(
-        model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
-    )
-
-
-def average_over_processes(values: dict[str, Tensor]) -> dict[str, float]:
-    """Scalars averaged over all processes, on every process."""
-    stacked = torch.stack([value.detach().float() for value in values.values()])
-    if comm.get_world_size() > 1:
-        dist.all_reduce(stacked)
-        stacked /= comm.get_world_size()
-    return dict(zip(values, stacked.tolist(), strict=True))
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.checkpoint import HEAD_RENAMES, is_public_catseg, load_model_weights
+from catseg.checkpoint import HEAD_RENAMES, is_public_catseg, join_guided, load_model_weights, to_public
 from catseg.config import get_catseg_cfg
 from d2host import build_model
 from d2host.engine.errors import CheckpointError
@@ -68,7 +68,7 @@ def public_state(model):
     """The model's tensors under the names of the public release."""
     state = {"sem_seg_head.predictor.transformer.layers.0.swin_block.block_2.attn_mask": torch.zeros(4, 9, 9)}
     head = "sem_seg_head.aggregator."
-    for key, tensor in model.state_dict().items():
+    for key, tensor in join_guided(model.state_dict()).items():
         if key.startswith("encoder.clip."):
             state[CATSEG_PREFIX + key.removeprefix("encoder.clip.")] = tensor
         elif key.startswith("sem_seg_head.upsample"):
@@ -89,6 +89,23 @@ def test_a_public_release_loads_tensor_by_tensor(model, tmp_path, monkeypatch):
         for parameter in model.parameters():
             parameter.zero_()
     load_model_weights(tmp_path / "release.pth", model)
+    assert all(torch.equal(tensor, original[key]) for key, tensor in model.state_dict().items())
+
+
+def test_a_model_is_written_as_the_public_release_has_it(model):
+    written, expected = to_public(model.state_dict()), public_state(model)
+    recomputed = {key for key in expected if key.endswith("attn_mask")}
+    assert written.keys() == expected.keys() - recomputed
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in written.items())
+
+
+def test_checkpoints_with_projections_of_features_and_guidance_in_one_still_load(model, tmp_path):
+    torch.save({"model": join_guided(model.state_dict()), "training": {}}, tmp_path / "earlier.pth")
+    original = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    load_model_weights(tmp_path / "earlier.pth", model)
     assert all(torch.equal(tensor, original[key]) for key, tensor in model.state_dict().items())
 
 

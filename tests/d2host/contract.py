@@ -15,6 +15,7 @@ from torch import nn
 
 import d2host
 from d2host import HOST, comm
+from d2host.engine.command import argument_parser
 from d2host.symbols import SYMBOLS
 
 
@@ -25,14 +26,14 @@ def check_symbols():
 
 def check_configuration(folder):
     base, child = folder / "base.yaml", folder / "child.yaml"
-    base.write_text("SOLVER: {MAX_ITER: 7}\nVERSION: 2\n")
+    base.write_text("OUTPUT_DIR: seven\nVERSION: 2\n")
     child.write_text("_BASE_: base.yaml\nSEED: 3\nVERSION: 2\n")
     cfg = d2host.get_cfg()
     cfg.NEW = d2host.CfgNode()
     cfg.NEW.KEY = 1
     cfg.merge_from_file(str(child))
     cfg.merge_from_list(["NEW.KEY", "5"])
-    assert (cfg.SOLVER.MAX_ITER, cfg.SEED, cfg.NEW.KEY) == (7, 3, 5)
+    assert (cfg.OUTPUT_DIR, cfg.SEED, cfg.NEW.KEY) == ("seven", 3, 5)
     try:
         cfg.merge_from_list(["NEW.OTHER", "5"])
     except (KeyError, AssertionError):
@@ -52,13 +53,38 @@ def check_configurable_models():
 
         @classmethod
         def from_config(cls, cfg):
-            return {"width": cfg.SOLVER.MAX_ITER}
+            return {"width": cfg.SEED}
 
     cfg = d2host.get_cfg()
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.SOLVER.MAX_ITER = "ContractModel", "cpu", 6
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.SEED = "ContractModel", "cpu", 6
     assert d2host.build_model(cfg).linear.in_features == 6
     assert ContractModel(cfg, extra=4).extra == 4 and ContractModel(width=2).linear.in_features == 2
     assert d2host.ShapeSpec(channels=3).channels == 3
+
+
+def check_programs():
+    """A program's tree holds what it declares, on either host; it can also be added to the host's own."""
+    from catseg.config import add_catseg_config, get_catseg_cfg
+    from d2host.engine.errors import ConfigError
+
+    own = get_catseg_cfg("", ["MODEL.ENCODER.WEIGHTS", "random"])
+    assert (
+        "MOMENTUM" not in own.SOLVER and "LR_SCHEDULER_NAME" not in own.dump() and "ANCHOR_GENERATOR" not in own.MODEL
+    )
+    for key, value in {
+        "SOLVER.MOMENTUM": "0.5",
+        "SOLVER.GAMMA": "0.1",
+        "INPUT.MIN_SIZE_TRAIN_SAMPLING": "range",
+    }.items():
+        try:
+            get_catseg_cfg("", [key, value])
+        except ConfigError as error:
+            assert key in str(error), error
+        else:
+            raise AssertionError(f"{key}, which nobody reads, was accepted")
+    cfg = d2host.get_cfg()
+    add_catseg_config(cfg)
+    assert cfg.MODEL.META_ARCHITECTURE == "CATSeg" and "LR_SCHEDULER_NAME" not in cfg.SOLVER
 
 
 def check_catalogs():
@@ -134,7 +160,7 @@ def check_setup(folder):
     cfg.OUTPUT_DIR, cfg.SEED = str(folder / "run"), 5
     config = folder / "setup.yaml"
     config.write_text("SEED: 5\nVERSION: 2\n")
-    args = d2host.default_argument_parser().parse_args(["--config-file", str(config), "--resume", "SEED", "5"])
+    args = argument_parser().parse_args(["--config-file", str(config), "--resume", "SEED", "5"])
     assert isinstance(args, argparse.Namespace) and args.resume and args.opts == ["SEED", "5"] and args.num_gpus == 1
     d2host.default_setup(cfg, args)
     first = torch.rand(1)
@@ -151,6 +177,7 @@ def main(folder):
     check_symbols()
     check_configuration(folder)
     check_configurable_models()
+    check_programs()
     check_catalogs()
     check_training(folder)
     check_evaluation()

@@ -33,10 +33,25 @@ def test_the_host_keeps_the_contract(host, tmp_path):
     assert f"contract holds on {host}" in result.stdout, result.stdout + result.stderr
 
 
-def test_auto_takes_detectron2_where_it_is_installed_and_hands_the_choice_on():
+def test_auto_takes_detectron2_where_it_is_installed_and_leaves_the_environment_alone():
     result = run("import os, d2host; print(d2host.HOST.name, os.environ['D2HOST'])", "auto")
-    expected = "detectron2" if has_detectron2() else "embedded"
-    assert result.stdout.split() == [expected, expected], result.stderr
+    assert result.stdout.split() == ["detectron2" if has_detectron2() else "embedded", "auto"], result.stderr
+
+
+def test_the_seam_and_what_configs_are_read_with_import_no_torch_and_resolve_no_host():
+    modules = "d2host, d2host.engine.errors, d2host.engine.atomic, d2host.engine.config_file, d2host.engine.command"
+    code = f"import sys, {modules}; print('torch' in sys.modules, 'detectron2' in sys.modules, 'HOST' in vars(d2host))"
+    assert run(code, "nonsense").stdout.split() == ["False", "False", "False"]
+
+
+def test_the_embedded_host_reads_a_config_without_torch():
+    code = "import sys, d2host; d2host.get_cfg(); d2host.DatasetCatalog; print('torch' in sys.modules)"
+    assert run(code, "embedded").stdout.split() == ["False"]
+
+
+def test_a_process_that_resolves_another_host_than_its_starter_is_refused():
+    result = run("from d2host.resolve import require_host; require_host('detectron2')", "embedded")
+    assert "resolves the host 'embedded', the one that started it 'detectron2'" in result.stderr
 
 
 def test_a_mere_checkout_in_the_working_directory_does_not_count(tmp_path):

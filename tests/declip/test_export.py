@@ -15,7 +15,7 @@ SMALL = "ViT-S-32-alt"
 @pytest.fixture(scope="module")
 def nano():
     torch.manual_seed(0)
-    return declip.build_encoder("nano", context="qk").eval()
+    return declip.build_encoder("nano", "random", context="qk").eval()
 
 
 def test_a_program_computes_what_the_encoder_does_for_any_batch(nano, tmp_path):
@@ -38,7 +38,7 @@ def test_onnx_computes_what_the_encoder_does_for_any_batch(nano, tmp_path):
 
 def test_open_clip_loads_the_folder(tmp_path):
     torch.manual_seed(0)
-    encoder = declip.build_encoder(SMALL, context="q").eval()
+    encoder = declip.build_encoder(SMALL, "random", context="q").eval()
     folder = export_open_clip(encoder, tmp_path / "hub")
     loaded = open_clip.create_model(f"local-dir:{folder}").eval()
     images = torch.rand(1, 3, 224, 224)
@@ -55,7 +55,7 @@ def test_a_folder_that_is_no_export_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").write_text("years of work")
     with pytest.raises(CheckpointError, match="mine exists and is no export"):
-        export_open_clip(declip.build_encoder(SMALL), tmp_path / "mine")
+        export_open_clip(declip.build_encoder(SMALL, "random"), tmp_path / "mine")
     assert (tmp_path / "mine/thesis.tex").read_text() == "years of work"
 
 

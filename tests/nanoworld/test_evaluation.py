@@ -62,7 +62,7 @@ def test_close_ups_show_mostly_their_segment(scenes):
 
 
 def test_accuracy_is_the_share_of_close_ups_named_right(scenes):
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     text = torch.eye(128)[: len(CLASSES)]
     encoder.encode_text = lambda prompts: text
     encoder.encode_image = lambda images: text[CLASSES.index("sand")].expand(len(images), -1)

@@ -24,7 +24,7 @@ def test_long_texts_keep_their_end():
 
 
 def test_the_model_is_small_and_runs_on_both_sides():
-    encoder = declip.build_encoder("nano")
+    encoder = declip.build_encoder("nano", "random")
     assert sum(parameter.numel() for parameter in encoder.parameters()) < 1.6e6
     assert (encoder.image_size, encoder.patch_size, encoder.num_blocks, encoder.embed_dim) == (128, 8, 6, 128)
     assert encoder.encode_text(["a red circle"]).shape == encoder.encode_image(torch.zeros(1, 3, 128, 128)).shape

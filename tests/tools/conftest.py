@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = """
 MODEL:
   DEVICE: cpu
-  ENCODER: {NAME: nano, CONTEXT: qk, FINETUNE: full, GRID: 4}
+  ENCODER: {NAME: nano, WEIGHTS: random, CONTEXT: qk, FINETUNE: full, GRID: 4}
   TEXT: {PROMPTS: name}
   SEM_SEG_HEAD:
     HIDDEN_DIM: 8
@@ -48,15 +48,27 @@ def environment(datasets_root):
 
 
 @pytest.fixture(scope="session")
-def tool(environment, tmp_path_factory):
-    """Runs a command line of ``tools/`` in an empty directory, as a user would."""
+def tool(environment, run_here, tmp_path_factory):
+    """Runs a command line of ``tools/`` in an empty directory, as a user would but in this process.
 
-    def run(name, *arguments, launcher=(sys.executable,), **options):
-        command = [*launcher, str(REPOSITORY / "tools" / name), *map(str, arguments)]
-        folder = tmp_path_factory.mktemp("cwd")
-        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder, **options)
+    With a ``launcher`` (``python`` itself, torchrun) it has a process of its own: where processes, signals or a first
+    import are what is tested.
+    """
+
+    def run(name, *arguments, launcher=()):
+        folder, program = tmp_path_factory.mktemp("cwd"), REPOSITORY / "tools" / name
+        if not launcher:
+            return run_here(program, *arguments, env=environment, cwd=folder)
+        command = [*launcher, str(program), *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def python():
+    """The launcher of a process of its own."""
+    return (sys.executable,)
 
 
 @pytest.fixture(scope="session")

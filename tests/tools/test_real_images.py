@@ -1,6 +1,7 @@
 """Three real ADE20K images through the whole pipeline."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def real_tool(tool, environment, monkeypatch):
+def real_tool(tool, python, environment, monkeypatch):
     monkeypatch.setitem(environment, "DETECTRON2_DATASETS", str(SHARED))
     monkeypatch.setitem(environment, "OMP_NUM_THREADS", "2")
-    return tool
+    return partial(tool, launcher=python)
 
 
 def results(folder):

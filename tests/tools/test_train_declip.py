@@ -21,17 +21,18 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def finished(tool, tmp_path_factory):
-    """A run from beginning to end."""
+def finished(tool, python, tmp_path_factory):
+    """A run from beginning to end, in a process of its own."""
     folder = tmp_path_factory.mktemp("distilled")
-    result = tool("train_declip.py", *TINY, "OUTPUT_DIR", folder)
+    result = tool("train_declip.py", *TINY, "OUTPUT_DIR", folder, launcher=python)
     assert result.returncode == 0, result.stderr
     return folder
 
 
 def test_a_run_leaves_weights_that_say_how_they_were_made(finished):
     facts = read_metadata(finished / "declip.safetensors")
-    assert (facts["model"], facts["context"], facts["form"], facts["iterations"]) == ("nano", "qk", "decoupled", 6)
+    assert (facts["model"], facts["context"], facts["iterations"]) == ("nano", "qk", 6)
+    assert facts["terms"] == ["content", "context"]
     assert {"teacher", "config_hash", "student_size", "ensemble_alpha"} <= facts.keys()
 
 
@@ -43,8 +44,8 @@ def test_a_run_logs_losses_and_region_classification(finished):
 
 def test_the_weights_load_in_segmentation_by_one_line(finished, tool, tiny_config, tmp_path):
     result = tool(
-        *("train_net.py", "--config-file", tiny_config, "--eval-only", "OUTPUT_DIR", tmp_path),
-        *("MODEL.ENCODER.WEIGHTS", finished / "declip.safetensors"),
+        *("train_net.py", "--config-file", tiny_config, "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", "1"),
+        *("DATASETS.TEST", "()", "MODEL.ENCODER.WEIGHTS", finished / "declip.safetensors"),
     )
     assert result.returncode == 0, result.stderr
 
@@ -58,7 +59,7 @@ def test_eval_only_repeats_the_region_classification_of_the_newest_checkpoint(fi
     assert nothing.returncode == 2 and "holds no checkpoint" in nothing.stderr
 
 
-def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, environment, losses, tmp_path):
+def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, python, environment, losses, tmp_path):
     killed = subprocess.Popen(
         [sys.executable, str(TRAIN_DECLIP), *TINY, "OUTPUT_DIR", str(tmp_path)],
         env=environment,
@@ -71,15 +72,15 @@ def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, env
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "model_final.pth").exists(), "the run was over before it could be killed"
-    result = tool("train_declip.py", "--resume", *TINY, "OUTPUT_DIR", tmp_path)
+    result = tool("train_declip.py", "--resume", *TINY, "OUTPUT_DIR", tmp_path, launcher=python)
     assert result.returncode == 0, result.stderr
     whole, resumed = (load_file(folder / "declip.safetensors") for folder in (finished, tmp_path))
     assert all((whole[name] == resumed[name]).all() for name in whole)
     assert losses(tmp_path)[5] == losses(finished)[5]
 
 
-def test_two_processes_give_the_losses_of_one(finished, tool, losses, tmp_path):
-    result = tool("train_declip.py", "--num-gpus", 2, *TINY, "OUTPUT_DIR", tmp_path)
+def test_two_processes_give_the_losses_of_one(finished, tool, python, losses, tmp_path):
+    result = tool("train_declip.py", "--num-gpus", 2, *TINY, "OUTPUT_DIR", tmp_path, launcher=python)
     assert result.returncode == 0, result.stderr[-3000:]
     assert losses(tmp_path)[5] == pytest.approx(losses(finished)[5], rel=1e-4)
 
@@ -90,6 +91,7 @@ BAD_INPUT = {
     "grids that cannot match": (["INPUT.STUDENT_SIZE", "65"], "grids of student and teacher cannot match"),
     "context without feature": (["MODEL.ENCODER.CONTEXT", "vanilla"], "needs a context feature"),
     "unknown teacher": (["MODEL.TEACHER.NAME", "dinov9"], "teacher 'dinov9' is unknown"),
+    "endless warm-up": (["SOLVER.WARMUP_ITERS", "1000"], "SOLVER.WARMUP_ITERS 1000 is not below SOLVER.MAX_ITER 6"),
     "not finite": (["SOLVER.BASE_LR", "1e30"], "the loss is not finite at iteration"),
 }
 

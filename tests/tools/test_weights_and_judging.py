@@ -20,7 +20,9 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    return save_encoder(declip.build_encoder("nano", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors")
+    return save_encoder(
+        declip.build_encoder("nano", "random", context="qk"), tmp_path_factory.mktemp("w") / "nano.safetensors"
+    )
 
 
 def test_eval_dense_compares_context_types(tool, weights, tmp_path):
@@ -85,7 +87,7 @@ def test_weights_are_converted_and_remember_what_they_are(tool, tmp_path):
 
 
 def test_halved_weights_keep_what_was_known_about_them(tool, tmp_path):
-    encoder = declip.build_encoder("nano", context="k", attention_scale="none")
+    encoder = declip.build_encoder("nano", "random", context="k", attention_scale="none")
     save_encoder(encoder, tmp_path / "full.safetensors", teacher="dinov2_vitb14")
     half = tmp_path / "half.safetensors"
     result = tool("convert_checkpoint.py", tmp_path / "full.safetensors", "--encoder", "nano", "--half", "-o", half)
@@ -110,18 +112,18 @@ def test_a_model_is_exported_with_its_vocabulary(tool, tiny_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "coco").is_dir(), reason="the real samples are not here")
-def test_real_images_go_through_both_judges(tool, environment, monkeypatch, tmp_path):
+def test_real_images_go_through_both_judges(tool, python, environment, monkeypatch, tmp_path):
     monkeypatch.setitem(environment, "DETECTRON2_DATASETS", str(SHARED))
     monkeypatch.setitem(environment, "OMP_NUM_THREADS", "2")
     encoder = ["--encoder", "EVA02-B-16", "--prompts", "name", "--precision", "bf16"]
-    result = tool("eval_dense.py", *encoder, "--datasets", "ade150", "--output", tmp_path / "dense")
+    result = tool("eval_dense.py", *encoder, "--datasets", "ade150", "--output", tmp_path / "dense", launcher=python)
     assert result.returncode == 0, result.stderr[-2000:]
     assert json.loads((tmp_path / "dense/results.json").read_text())["qk"]
     panoptic = next((SHARED / "coco").rglob("panoptic*.json"))
     images = next(path.parent for path in (SHARED / "coco").rglob("*.jpg"))
     masks = next(path.parent for path in (SHARED / "coco").rglob("*.png"))
     options = ["--regions", panoptic, "--image-root", images, "--panoptic-root", masks, "--sides", 224]
-    result = tool("eval_regions.py", *encoder, *options, "--output", tmp_path / "regions")
+    result = tool("eval_regions.py", *encoder, *options, "--output", tmp_path / "regions", launcher=python)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(json.loads((tmp_path / "regions/results.json").read_text())) == 3
 

@@ -10,23 +10,25 @@ within a segment, and across a thing and a stuff, whose cosines are high.
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from tabulate import tabulate
-from torch import Tensor
+from d2host.engine.command import run_command
+from declip.models.contexts import ContextType
+from nanoworld.plugin import NANO_VFM
 
-from d2host.engine import run_command
-from declip import build_encoder
-from declip.models.attention import ContextType
-from declip.teachers.foundation import FoundationTeacher
-from nanoworld.evaluation import ALIKE, evaluate_affinities, scenes_of
-from nanoworld.vfm import VFM_NAME
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def main(args: argparse.Namespace) -> None:
     """Print a table with a row for each model."""
+    import torch
+    from tabulate import tabulate
+
+    from nanoworld.evaluation import ALIKE, evaluate_affinities, scenes_of
+
     torch.manual_seed(0)  # of random teachers
-    models = {f"{VFM_NAME}, {weights}": teacher_features(weights) for weights in args.teachers}
+    models = {f"{NANO_VFM}, {weights}": teacher_features(weights) for weights in args.teachers}
     models |= {f"{weights}, {args.context}": encoder_features(weights, args.context) for weights in args.encoders}
     scenes = scenes_of(args.scene_seed, args.scenes)
     rows = [[name, *evaluate_affinities(features, scenes).values()] for name, features in models.items()]
@@ -34,14 +36,18 @@ def main(args: argparse.Namespace) -> None:
     print(tabulate(rows, headers, tablefmt="github", floatfmt=("", ".4f", ".1f", ".1f")))
 
 
-def teacher_features(weights: str) -> Callable[[Tensor], Tensor]:
+def teacher_features(weights: str) -> "Callable[[Tensor], Tensor]":
     """Images in 0..255 → features of nano-VFM."""
-    teacher = FoundationTeacher(VFM_NAME, weights)
+    from declip.teachers.foundation import FoundationTeacher
+
+    teacher = FoundationTeacher(NANO_VFM, weights)
     return lambda images: teacher(teacher.normalize(images))
 
 
-def encoder_features(weights: str, context: str) -> Callable[[Tensor], Tensor]:
+def encoder_features(weights: str, context: str) -> "Callable[[Tensor], Tensor]":
     """Images in 0..255 → dense features of an encoder of the nano world."""
+    from declip import build_encoder
+
     encoder = build_encoder("nano", weights=weights, context=context).eval()
     return lambda images: encoder.encode_dense(encoder.normalize(images)).content
 
@@ -50,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--teachers", nargs="*", default=["pretrained", "random"], help=f"weights of {VFM_NAME} (default: %(default)s)")
+    add("--teachers", nargs="*", default=["pretrained", "random"], help=f"weights of {NANO_VFM} (default: %(default)s)")
     add("--encoders", nargs="*", default=["nano-clip"], help="weights of encoders (default: %(default)s)")
     contexts = [kind.value for kind in ContextType]
     add(
@@ -58,7 +64,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--scene-seed", type=int, default=4, help="series of the scenes; 4 is that of nano_test (default: %(default)s)")
     add("--scenes", type=int, default=100, help="default: %(default)s")
-    parser.set_defaults(num_gpus=1)
     return parser.parse_args()
 
 

@@ -3,24 +3,23 @@
 * :func:`build_encoder` and :class:`DenseCLIP`: an open_clip model with decoupled dense features
 * :class:`ContextType`, :class:`AttentionScale`: how its last block attends
 * :class:`FinetunePolicy`, :func:`apply_finetuning`: what of it trains
+* :func:`segment`, :func:`load_segmenter`: images into named classes
 * :func:`save_encoder`, :func:`load_encoder_weights`: its weights on disk
+
+Names are imported when they are first used, so that what needs no torch does not wait for it.
 """
 
-from declip.models.attention import AttentionScale, ContextType, decoupled_attention
-from declip.models.encoder import DenseCLIP, DenseFeatures
-from declip.models.factory import build_encoder
-from declip.models.finetuning import FinetunePolicy, apply_finetuning
-from declip.models.weights import load_encoder_weights, save_encoder
+import lazy_loader
 
-__all__ = [
-    "AttentionScale",
-    "ContextType",
-    "DenseCLIP",
-    "DenseFeatures",
-    "FinetunePolicy",
-    "apply_finetuning",
-    "build_encoder",
-    "decoupled_attention",
-    "load_encoder_weights",
-    "save_encoder",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "models.attention": ["decoupled_attention"],
+        "models.contexts": ["AttentionScale", "ContextType"],
+        "models.encoder": ["DenseCLIP", "DenseFeatures"],
+        "models.factory": ["build_encoder"],
+        "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
+        "models.weights": ["load_encoder_weights", "save_encoder"],
+        "segmenter": ["Segmentation", "Segmenter", "load_segmenter", "segment"],
+    },
+)

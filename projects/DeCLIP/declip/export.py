@@ -117,8 +117,9 @@ def export_program(module: nn.Module, side: int, path: str | Path, dynamic_batch
     counts = (2, 3) if dynamic_batch else (1, 1)
     example, probe = (torch.rand(count, 3, side, side, generator=generator) * 255 for count in counts)
     shapes = ({0: torch.export.Dim("batch", min=1, max=MOST_IMAGES)},) if dynamic_batch else None
-    expected = module(probe)  # before tracing, so that what the module keeps for later calls is real
-    program = torch.export.export(module, (example,), dynamic_shapes=shapes)
+    with torch.no_grad():
+        expected = module(probe)  # before tracing, so that what the module keeps for later calls is real
+        program = torch.export.export(module, (example,), dynamic_shapes=shapes)
     try:
         with replacing(path) as temporary:
             if path.suffix == ".pt2":

@@ -36,12 +36,14 @@ class PluginEncoder:
         create: the model, with random weights.
         tokenizer: makes the callable that turns N texts into N×L int64 token ids.
         pixel_mean, pixel_std: of its images, RGB in [0, 1].
+        weights: name of the weights to segment with where none are given; empty: they have to be given.
     """
 
     create: Callable[[], nn.Module]
     tokenizer: Callable[[], Callable[[list[str]], Tensor]]
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Plugin:
         datasets: registered name → dataset.
         presets: name → settings of zero-shot evaluation by dataset (see
             :mod:`declip.evaluation.zero_shot.protocol`); that of an encoder's name is the encoder's default.
+        segmenters: ``MODEL.META_ARCHITECTURE`` → a function from a config file, a checkpoint and a device to a
+            :class:`declip.segmenter.Segmenter`.
     """
 
     encoders: Mapping[str, PluginEncoder] = field(default_factory=dict)
@@ -78,6 +82,7 @@ class Plugin:
     teachers: Mapping[str, Callable[[str], nn.Module]] = field(default_factory=dict)
     datasets: Mapping[str, PluginDataset] = field(default_factory=dict)
     presets: Mapping[str, Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
+    segmenters: Mapping[str, Callable[[Path, Path, str], Any]] = field(default_factory=dict)
 
 
 @cache

@@ -1,23 +1,15 @@
+import pickle
+
 import pytest
-from torch.utils.data import DataLoader, Dataset
 
-from d2host.engine.errors import ConfigError, DataError, DeclipError, one_sentence
-
-
-class Broken(Dataset):
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        raise DataError("image a.jpg is unreadable: replace it")
+from d2host.engine.errors import CheckpointError, ConfigError, DataError, DeclipError, TrainingError
 
 
 def test_every_error_is_one_family():
     assert issubclass(ConfigError, DeclipError) and issubclass(ConfigError, ValueError)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_sentence_survives_the_traceback_of_a_worker_process(workers):
-    with pytest.raises(DataError) as caught:
-        next(iter(DataLoader(Broken(), num_workers=workers)))
-    assert one_sentence(caught.value) == "image a.jpg is unreadable: replace it"
+@pytest.mark.parametrize("kind", [DeclipError, ConfigError, DataError, CheckpointError, TrainingError])
+def test_an_error_is_the_same_after_a_journey_between_processes(kind):
+    arrived = pickle.loads(pickle.dumps(kind("image a.jpg is unreadable: replace it")))
+    assert type(arrived) is kind and str(arrived) == "image a.jpg is unreadable: replace it"

@@ -52,7 +52,7 @@ def test_frozen_parameters_are_left_out_and_all_frozen_is_refused():
     model.encoder.requires_grad_(False)
     assert all(name.startswith("head") for name in groups_by_name(model, OptimizerOptions(lr=1.0)))
     model.requires_grad_(False)
-    with pytest.raises(ConfigError, match="no parameter trains"):
+    with pytest.raises(ConfigError, match="no parameter trains: every one of Model has requires_grad False"):
         build_optimizer(model, OptimizerOptions(lr=1.0))
 
 

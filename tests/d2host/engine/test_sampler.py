@@ -5,6 +5,8 @@ import pytest
 from d2host.engine.errors import DataError
 from d2host.engine.sampler import ResumableSampler
 
+ORDER = [0, 5, 1, 8, 9, 6, 2, 4, 3, 7]
+
 
 def take(count, **options):
     return list(islice(ResumableSampler(10, seed=3, **options), count))
@@ -36,10 +38,14 @@ def test_two_processes_see_together_what_one_sees():
     assert [pair for batch in batches for pair in batch] == one
 
 
+def test_the_order_is_that_of_numpys_seed_sequence_in_every_process_and_version_of_python():
+    assert [index for _, index in take(10)] == ORDER
+
+
 def test_the_order_depends_on_the_seed():
     assert list(islice(ResumableSampler(10, seed=4), 10)) != take(10)
 
 
 def test_an_empty_dataset_is_refused():
-    with pytest.raises(DataError, match="training dataset is empty"):
+    with pytest.raises(DataError, match="there are 0 samples to train on"):
         ResumableSampler(0, seed=0)

@@ -5,15 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from d2host.engine import (
-    OptimizerOptions,
-    Precision,
-    RunCheckpointer,
-    StepOptions,
-    Trainer,
-    build_optimizer,
-    warmup_cosine,
-)
+from d2host.engine import OptimizerOptions, Precision, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.errors import TrainingError
 from d2host.engine.hooks import CheckpointHook, forget_metrics_from
 
@@ -36,9 +28,7 @@ class LineTrainer(Trainer):
     def __init__(self, folder, max_iter, poison=None, stop=None, **options):
         model = Regression()
         optimizer = build_optimizer(model, OptimizerOptions(lr=0.05, weight_decay=0.01))
-        super().__init__(
-            model, optimizer, warmup_cosine(optimizer, max_iter), RunCheckpointer(folder), StepOptions(**options)
-        )
+        super().__init__(model, optimizer, TrainingOptions(folder, max_iter, **options))
         self.poison, self.stop, self.losses = poison, stop, []
         self.register_hooks([CheckpointHook(3)])
 

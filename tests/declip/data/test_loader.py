@@ -116,5 +116,5 @@ def test_training_sets_must_exist_and_share_their_classes(scenes):
 
 def test_a_batch_must_divide_by_the_processes():
     assert per_process_batch(8, 2) == 4
-    with pytest.raises(ConfigError, match="IMS_PER_BATCH 4 does not divide by 3 processes"):
+    with pytest.raises(ConfigError, match=r"IMS_PER_BATCH. does not divide by 3 processes"):
         per_process_batch(4, 3)

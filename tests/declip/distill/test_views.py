@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from d2host.engine.errors import ConfigError
 from declip.distill.views import DistillationViews, ViewSizes, draw_grid, grid_boxes
 
-SIZES = ViewSizes(student=64, student_patch=16, teacher_patch=14, crop=32)
+SIZES = ViewSizes(student=64, student_patch=16, foundation_patch=14, crop=32)
 
 
 def views_of(height, width, sizes=SIZES, seed=0):
@@ -19,7 +18,7 @@ def views_of(height, width, sizes=SIZES, seed=0):
 def test_student_and_foundation_model_see_the_same_grid(height, width, grid):
     views = views_of(height, width)
     assert views["student"].shape == (3, 16 * grid[0], 16 * grid[1])
-    assert views["teacher"].shape == (3, 14 * grid[0], 14 * grid[1])
+    assert views["foundation"].shape == (3, 14 * grid[0], 14 * grid[1])
     assert views["crops"].shape == (len(views["boxes"]), 3, 32, 32)
 
 
@@ -27,7 +26,7 @@ def test_views_show_the_whole_image_and_nothing_else():
     image = torch.full((3, 30, 64), 200, dtype=torch.uint8)
     image[:, :, 32:] = 100
     views = DistillationViews(SIZES)(image, np.random.default_rng(0))
-    for key, middle in (("student", 32), ("teacher", 28)):
+    for key, middle in (("student", 32), ("foundation", 28)):
         left, right = views[key][:, :, : middle - 4], views[key][:, :, middle + 4 :]
         assert (left.float() - 200).abs().max() < 8 and (right.float() - 100).abs().max() < 8
 
@@ -61,15 +60,18 @@ def test_views_repeat_with_their_generator():
 
 
 def test_views_that_are_not_wanted_are_absent():
-    views = views_of(50, 80, ViewSizes(student=64, student_patch=16, teacher_patch=0, crop=0))
+    views = views_of(50, 80, ViewSizes(student=64, student_patch=16, foundation_patch=0, crop=0))
     assert set(views) == {"student"}
 
 
-def test_a_size_that_the_patch_does_not_divide_is_refused():
-    with pytest.raises(ConfigError, match="STUDENT_SIZE 70 is no multiple of the encoder's patch of 16"):
-        ViewSizes(student=70, student_patch=16, teacher_patch=14, crop=32)
-
-
-def test_a_crop_size_that_the_patch_does_not_divide_is_refused():
-    with pytest.raises(ConfigError, match="CROP_SIZE 40 is no multiple of the encoder's patch of 16"):
-        ViewSizes(student=64, student_patch=16, teacher_patch=14, crop=40)
+@pytest.mark.parametrize(
+    ("sides", "sentence"),
+    [
+        ({"student": 70, "crop": 32}, "student 70 is no multiple of the encoder's patch of 16"),
+        ({"student": 8, "crop": 32}, "student 8 is no multiple of the encoder's patch of 16"),
+        ({"student": 64, "crop": 40}, "crop 40 is no multiple of the encoder's patch of 16"),
+    ],
+)
+def test_a_side_that_the_patch_does_not_divide_is_refused(sides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ViewSizes(**sides, student_patch=16, foundation_patch=14)

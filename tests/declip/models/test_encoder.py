@@ -1,5 +1,7 @@
 """The encoder against open_clip's own forward passes and against explicit formulas, all parameters random."""
 
+import sys
+
 import open_clip
 import pytest
 import torch
@@ -7,8 +9,9 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
 import declip
 from d2host.engine.errors import CheckpointError, ConfigError
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
+from declip.models.factory import load_tokenizer
 
 TEXT = CLIPTextCfg(context_length=12, vocab_size=50, width=32, heads=2, layers=2)
 VISION = {
@@ -60,7 +63,7 @@ def test_text_embeddings_are_open_clips_own_for_short_and_full_prompts(encoder):
     for tokens in (torch.tensor([[1, 7, 49, 0, 0, 0, 0, 0, 0, 0, 0, 0]]), torch.randint(1, 49, (3, 12))):
         tokens[:, -1] = torch.where(tokens[:, -1] == 0, 0, 49)
         with torch.no_grad():
-            torch.testing.assert_close(encoder.encode_tokens(tokens), encoder.clip.encode_text(tokens))
+            torch.testing.assert_close(encoder.encode_text(tokens), encoder.clip.encode_text(tokens))
 
 
 def test_dense_features_of_the_vanilla_block_are_open_clips_tokens(encoder):
@@ -146,7 +149,9 @@ def test_blocks_without_hidden_features_are_refused(encoder):
 
 @pytest.mark.parametrize("context", ContextType)
 def test_nano_runs_under_every_context(context):
-    features = declip.build_encoder("nano", context=context.value).encode_dense(torch.randn(1, 3, 24, 40), (0,))
+    features = declip.build_encoder("nano", "random", context=context.value).encode_dense(
+        torch.randn(1, 3, 24, 40), (0,)
+    )
     assert features.content.shape == (1, 128, 3, 5) and features.content.isfinite().all()
 
 
@@ -154,18 +159,35 @@ def test_nano_runs_under_every_context(context):
     ("name", "weights", "sentence"),
     [
         ("EVA02-B-61", None, r"encoder 'EVA02-B-61' is unknown: did you mean .*EVA02-B-16"),
-        ("RN50", None, r"'RN50'.*Supported|'RN50' .*support"),
-        ("nano", "openai", "'openai' is neither a weight file nor known for 'nano'"),
+        ("RN50", "random", r"'RN50' is not supported \(.*ModifiedResNet\).* Supported are open_clip's own ViT"),
+        ("ViT-B-15", "random", r"'ViT-B-15' is unknown: did you mean .*ViT-B-16"),
         (
-            "ViT-B-16",
-            "opnai",
-            "weights 'opnai' are neither a file nor an open_clip tag: the tags of 'ViT-B-16' are openai",
+            "roberta-ViT-B-32",
+            "random",
+            r"'roberta-ViT-B-32' (cannot be built .*transformers|has a text tower of type HF)",
         ),
+        ("coca_ViT-B-32", "random", r"'coca_ViT-B-32' has a text tower .*: did you mean .*ViT-B-32"),
+        ("nano", "openai", r"weights 'openai' of 'nano' are unknown: give .*nano-clip.*, a weight file, or random"),
+        ("ViT-B-16", "opnai", r"weights 'opnai' of 'ViT-B-16' are unknown: give an open_clip tag .*\(openai, "),
     ],
 )
 def test_unknown_names_get_one_sentence(name, weights, sentence):
     with pytest.raises(ConfigError, match=sentence):
         declip.build_encoder(name, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [None, ""])
+def test_weights_are_random_only_where_asked(weights):
+    with pytest.raises(ConfigError, match=r"'ViT-B-16' has no weights: give an open_clip tag .*\(openai, .*random"):
+        declip.build_encoder("ViT-B-16", weights)
+    with pytest.raises(ConfigError, match="'nano' has no weights: give a name that a plug-in adds"):
+        declip.build_encoder("nano", weights)
+
+
+def test_a_tokenizer_without_its_package_names_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"tokenizer of 'ViT-B-16-SigLIP' .*: pip install transformers"):
+        load_tokenizer("ViT-B-16-SigLIP")(["a cat"])
 
 
 def test_a_missing_weight_file_is_named():
@@ -176,13 +198,13 @@ def test_a_missing_weight_file_is_named():
 @pytest.mark.parametrize("key", ["context", "attention_scale"])
 def test_unknown_variants_list_the_known_ones(key):
     with pytest.raises(ConfigError, match=f"{key} 'other' is unknown: choose one of"):
-        declip.build_encoder("nano", **{key: "other"})
+        declip.build_encoder("nano", "random", **{key: "other"})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-16-quickgelu", "EVA02-B-16", "ViT-B-16-SigLIP"])
 def test_full_size_families_agree_with_open_clip(name):
-    encoder = declip.build_encoder(name).eval()
+    encoder = declip.build_encoder(name, "random").eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter, mean=0.5 if parameter.dim() < 2 else 0.0, std=0.03)
     picture = torch.randn(1, 3, encoder.image_size, encoder.image_size)

@@ -9,7 +9,7 @@ from declip.models.finetuning import FinetunePolicy, apply_finetuning, no_weight
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return declip.build_encoder("nano")
+    return declip.build_encoder("nano", "random")
 
 
 def trained(encoder):

@@ -3,38 +3,19 @@
 import pytest
 import timm
 import torch
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
-from timm.layers import apply_rot_embed_cat
 from torch import nn
 
 from d2host.engine.errors import ConfigError
 from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
-from declip.models.towers.base import resample_positions
-from declip.models.towers.rotary import Rotary
-from declip.models.towers.select import _is_eva02
-
-SMALL = {
-    "eva": ("eva02_base_patch16_clip_224", "token", {"num_heads": 3, "embed_dim": 48}),
-    "siglip": ("vit_base_patch16_siglip_224", "map", {"num_heads": 3, "embed_dim": 48}),
-}
+from declip.models.towers import resample_positions
+from declip.models.towers.select import missing_of_eva
 
 
-@pytest.fixture(params=SMALL)
-def encoder(request, monkeypatch):
-    """An encoder whose timm trunk has three narrow blocks; every parameter random."""
-    model_name, pool, options = SMALL[request.param]
-    trunk_options = {**options, "depth": 3, "img_size": 64, "num_classes": 0}
-    trunk = timm.create_model(model_name, pretrained=False, **trunk_options)
-    vision = CLIPVisionCfg(image_size=64, timm_model_name="vit_tiny_patch16_224", timm_pool=pool, timm_proj="")
-    vision.timm_model_name = "vit_base_patch16_siglip_224" if pool == "map" else "eva02_tiny_patch14_224"
-    clip = CustomTextCLIP(24, vision, CLIPTextCfg(context_length=8, vocab_size=20, width=32, heads=2, layers=1))
-    clip.visual.trunk, clip.visual.head = trunk, nn.Sequential(nn.Linear(48, 24, bias=False))
-    torch.manual_seed(0)
-    for parameter in clip.parameters():
-        nn.init.normal_(parameter, mean=0.5 if parameter.dim() < 2 else 0.0, std=0.1)
-    return DenseCLIP(clip, name=request.param, tokenizer=None, pixel_mean=(0.5,) * 3, pixel_std=(0.5,) * 3).eval()
+@pytest.fixture(params=["eva", "siglip"])
+def encoder(request, small_encoder):
+    return small_encoder(request.param)
 
 
 def images(height=64, width=64):
@@ -56,31 +37,10 @@ def test_the_vanilla_block_gives_timms_own_tokens(encoder):
     torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_block_gives_its_first_tokens_alone_where_no_more_are_wanted(encoder):
-    tower = encoder.image_tower
-    with torch.no_grad():
-        tokens = tower.run_block(0, tower.embed(images(48, 80)))
-        whole, first = (tower.run_block(1, tokens, count).x for count in (None, 2))
-    assert first.shape[1] == 2
-    torch.testing.assert_close(first, whole[:, :2])
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_queries_turn_as_timm_turns_them_and_prefix_tokens_do_not(dtype):
-    rope = timm.create_model("eva02_base_patch16_clip_224", depth=1, img_size=64, dynamic_img_size=True).rope
-    rotary = Rotary.of(rope, (4, 5), 1, torch.device("cpu"))
-    x = torch.randn(2, 3, 21, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
-    turned = rotary.turn(x)
-    expected = apply_rot_embed_cat(x[:, :, 1:], rope.get_embed((4, 5))).to(dtype)
-    assert torch.equal(turned[:, :, :1], x[:, :, :1]) and turned.dtype == dtype
-    torch.testing.assert_close(turned[:, :, 1:], expected)
-    assert torch.equal(rotary.turn(x[:, :, :1]), x[:, :, :1])
-
-
 def test_blocks_that_this_project_does_not_run_are_refused():
     small = {"embed_dim": 48, "num_heads": 3, "depth": 1, "img_size": 112}
     names = {"eva02_base_patch16_clip_224": True, "eva_giant_patch14_clip_224": False, "eva02_tiny_patch14_224": False}
-    assert {name: _is_eva02(timm.create_model(name, **small)) for name in names} == names
+    assert {name: not missing_of_eva(timm.create_model(name, **small)) for name in names} == names
 
 
 @pytest.mark.parametrize("context", ["q", "k", "v", "qk", "all", "vanilla", "maskclip"])
@@ -95,7 +55,7 @@ def test_only_queries_values_and_positions_of_both_towers_move_under_attention_t
     apply_finetuning(encoder, FinetunePolicy.ATTENTION)
     loss = encoder.encode_dense(images()).content.square().mean()
     tokens = torch.tensor([[1, 2, 3, 19, 0, 0, 0, 0]])
-    (loss + encoder.encode_tokens(tokens).square().mean()).backward()
+    (loss + encoder.encode_text(tokens).square().mean()).backward()
     moved = {name for name, p in encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert any("pos_embed" in name for name in moved) and "clip.text.positional_embedding" in moved
     assert all("attn" in name or "pos" in name for name in moved)

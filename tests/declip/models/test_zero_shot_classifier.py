@@ -3,13 +3,16 @@ import torch
 import torch.nn.functional as F
 
 from declip import build_encoder
-from declip.models.zero_shot_classifier import Templates, cached_names, embed_names
+from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.zero_shot_classifier import ClassEmbeddings, Templates, cached_names, embed_names
+
+VOCABULARY = ("red circle", "grass, lawn", "wood")
 
 
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return build_encoder("nano").eval()
+    return build_encoder("nano", "random").eval()
 
 
 def test_an_embedding_is_the_mean_direction_of_its_prompts(encoder):
@@ -23,6 +26,8 @@ def test_an_embedding_is_the_mean_direction_of_its_prompts(encoder):
 def test_templates_are_what_they_say():
     assert Templates.PHOTO.functions[0]("cat") == "a photo of a cat"
     assert Templates.NAME.functions[0]("cat") == "cat"
+    assert Templates("single").functions[0]("cat") == "A photo of a cat in the scene"
+    assert [templates.num_prompts for templates in Templates] == [80, 1, 1, 1]
 
 
 def test_the_cache_knows_names_templates_and_weights(encoder, tmp_path):
@@ -41,3 +46,78 @@ def test_a_torn_cache_file_is_computed_again(encoder, tmp_path):
     first = cached_names(encoder, ["grass"], Templates.NAME, tmp_path)
     next(tmp_path.iterdir()).write_bytes(b"torn")
     torch.testing.assert_close(cached_names(encoder, ["grass"], Templates.NAME, tmp_path), first)
+
+
+def test_every_prompt_of_a_class_has_its_embedding(encoder):
+    embeddings = ClassEmbeddings(Templates.SINGLE)(encoder, VOCABULARY)
+    prompts = [f"A photo of a {name} in the scene" for name in ("red circle", "grass", "wood")]
+    torch.testing.assert_close(embeddings, encoder.encode_text(prompts)[:, None])
+    assert ClassEmbeddings(Templates.IMAGENET)(encoder, VOCABULARY).shape == (3, 80, encoder.embed_dim)
+
+
+def test_a_vocabulary_is_encoded_once_while_the_text_tower_stays(encoder):
+    embed = ClassEmbeddings(Templates.SINGLE)
+    apply_finetuning(encoder, FinetunePolicy.FROZEN)
+    first = embed(encoder, VOCABULARY)
+    assert embed(encoder, VOCABULARY) is first
+    assert embed(encoder, VOCABULARY[:2]) is not first
+    assert embed(encoder, VOCABULARY) is first
+
+
+def test_the_longest_unused_vocabulary_goes_first(encoder):
+    embed = ClassEmbeddings(Templates.NAME, capacity=2)
+    apply_finetuning(encoder, FinetunePolicy.FROZEN)
+    a, b = embed(encoder, ["a"]), embed(encoder, ["b"])
+    assert embed(encoder, ["a"]) is a
+    embed(encoder, ["c"])
+    assert embed(encoder, ["a"]) is a and embed(encoder, ["b"]) is not b
+
+
+@pytest.mark.parametrize("weights", ["mul_", "load_state_dict"])
+def test_a_changed_text_tower_is_noticed(encoder, weights):
+    embed = ClassEmbeddings(Templates.SINGLE)
+    with torch.no_grad():
+        before = embed(encoder, VOCABULARY)
+        if weights == "mul_":
+            encoder.clip.token_embedding.weight.mul_(2)
+        else:
+            encoder.clip.load_state_dict(build_encoder("nano", "nano-clip").clip.state_dict())
+        after = embed(encoder, VOCABULARY)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after[1], encoder.encode_text(["A photo of a grass in the scene"]))
+
+
+def test_a_training_text_tower_gets_gradients_every_time(encoder):
+    embed = ClassEmbeddings(Templates.SINGLE)
+    apply_finetuning(encoder, FinetunePolicy.FULL)
+    for _ in range(2):
+        encoder.zero_grad()
+        embed(encoder, VOCABULARY).sum().backward()
+        assert encoder.clip.token_embedding.weight.grad.abs().sum() > 0
+
+
+def test_kept_embeddings_have_full_precision_under_autocast(encoder):
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ClassEmbeddings(Templates.SINGLE)(encoder, VOCABULARY).dtype == torch.float32
+
+
+@pytest.mark.parametrize("policy", [FinetunePolicy.FROZEN, FinetunePolicy.FULL])
+def test_a_first_use_under_inference_mode_leaves_training_possible(encoder, policy):
+    embed, layer = ClassEmbeddings(Templates.SINGLE), torch.nn.Linear(encoder.embed_dim, 4)
+    apply_finetuning(encoder, policy)
+    with torch.inference_mode():
+        before = embed(encoder, VOCABULARY)
+    after = embed(encoder, VOCABULARY)
+    torch.testing.assert_close(before, after)
+    layer(after).square().sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+def test_a_model_built_under_inference_mode_is_used_and_its_changes_are_noticed():
+    embed = ClassEmbeddings(Templates.SINGLE)
+    with torch.inference_mode():
+        encoder = build_encoder("nano", "nano-clip").eval()
+        before = embed(encoder, VOCABULARY)
+        assert embed(encoder, VOCABULARY) is before
+        encoder.clip.token_embedding.weight.mul_(2)
+        assert not torch.allclose(embed(encoder, VOCABULARY), before)

@@ -20,7 +20,7 @@ def same(first, second):
 
 
 def test_saved_weights_need_no_repeated_options(tmp_path):
-    encoder = declip.build_encoder("nano", context="k", attention_scale="none")
+    encoder = declip.build_encoder("nano", "random", context="k", attention_scale="none")
     path = save_encoder(encoder, tmp_path / "new" / "w.safetensors", iterations=3)
     loaded = declip.build_encoder("nano", weights=str(path))
     assert same(encoder, loaded)
@@ -30,7 +30,7 @@ def test_saved_weights_need_no_repeated_options(tmp_path):
 
 
 def test_an_option_given_by_hand_beats_the_files(tmp_path):
-    path = save_encoder(declip.build_encoder("nano", context="k"), tmp_path / "w.safetensors")
+    path = save_encoder(declip.build_encoder("nano", "random", context="k"), tmp_path / "w.safetensors")
     assert declip.build_encoder("nano", weights=str(path), context="v").context.value == "v"
 
 
@@ -43,11 +43,11 @@ def test_plain_open_clip_state_dicts_load_with_their_wrappers(tmp_path, wrap, pr
 
 
 def test_saving_is_atomic(tmp_path, monkeypatch):
-    path = save_encoder(declip.build_encoder("nano"), tmp_path / "w.safetensors")
+    path = save_encoder(declip.build_encoder("nano", "random"), tmp_path / "w.safetensors")
     before = path.read_bytes()
     monkeypatch.setattr("declip.weights.files.save_file", failing_write)
     with pytest.raises(CheckpointError, match=r"could not be written to .*w\.safetensors .*No space left"):
-        save_encoder(declip.build_encoder("nano"), path)
+        save_encoder(declip.build_encoder("nano", "random"), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -75,7 +75,7 @@ def test_truncated_files_are_named(tmp_path, name):
     if name.endswith("pt"):
         torch.save(create_clip("nano").clip.state_dict(), path)
     else:
-        save_encoder(declip.build_encoder("nano"), path)
+        save_encoder(declip.build_encoder("nano", "random"), path)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match=rf"{name}"):
         declip.build_encoder("nano", weights=str(path))
@@ -91,7 +91,7 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
 
 
 def test_weights_of_another_model_are_refused_by_name_and_by_tensors(tmp_path):
-    encoder = declip.build_encoder("nano")
+    encoder = declip.build_encoder("nano", "random")
     encoder.name = "ViT-B-16"
     path = save_encoder(encoder, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"holds weights of 'ViT-B-16', not of 'nano'"):

@@ -84,7 +84,7 @@ def test_openais_weights_are_refused_by_a_model_without_its_activation(tmp_path)
     state = create_clip("nano").clip.state_dict() | {"input_resolution": torch.tensor(128)}
     torch.save(state, tmp_path / "openai.pt")
     with pytest.raises(CheckpointError, match=r"OpenAI CLIP\) was trained with QuickGELU.*build 'nano-quickgelu'"):
-        load_encoder_weights(declip.build_encoder("nano"), tmp_path / "openai.pt")
+        load_encoder_weights(declip.build_encoder("nano", "random"), tmp_path / "openai.pt")
 
 
 def test_positions_of_another_resolution_are_resampled(tmp_path):
@@ -93,7 +93,7 @@ def test_positions_of_another_resolution_are_resampled(tmp_path):
     rows = torch.linspace(0, 1, 8).repeat_interleave(8)[:, None].expand(64, 128)
     state["visual.positional_embedding"] = torch.cat([torch.full((1, 128), 9.0), rows])
     torch.save(state, tmp_path / "small.pt")
-    encoder = declip.build_encoder("nano")
+    encoder = declip.build_encoder("nano", "random")
     translation = load_encoder_weights(encoder, tmp_path / "small.pt")
     assert translation.resampled == ("visual.positional_embedding: (65, 128) -> (257, 128)",)
     positions = encoder.clip.visual.positional_embedding

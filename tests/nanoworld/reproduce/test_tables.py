@@ -45,4 +45,4 @@ def test_published_values_fit_the_columns_they_stand_in(table):
 def test_the_middle_weight_of_table_11_is_the_configs_own():
     own = TABLES[11].rows[1]
     assert not own.options
-    assert own.name == f"{get_distillation_cfg('distill_nano.yaml').MODEL.DISTILL.CONTEXT_WEIGHT:g}"
+    assert own.name == f"{get_distillation_cfg('distill_nano.yaml').MODEL.DISTILL.CONTEXT.WEIGHT:g}"

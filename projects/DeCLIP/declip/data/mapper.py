@@ -49,11 +49,14 @@ class TestMapper:
         Raises:
             DataError: the image is unreadable.
         """
-        image = read_image(dataset_dict["file_name"])
+        return {**dataset_dict, **self.resize(read_image(dataset_dict["file_name"]))}
+
+    def resize(self, image: np.ndarray) -> dict:
+        """An image H×W×3 uint8 → ``image`` 3×h×w, and ``height`` and ``width`` as they were."""
         height, width = image.shape[:2]
         if self.min_size:
             image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
-        return {**dataset_dict, "image": to_tensor(image.transpose(2, 0, 1)), "height": height, "width": width}
+        return {"image": to_tensor(image.transpose(2, 0, 1)), "height": height, "width": width}
 
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:

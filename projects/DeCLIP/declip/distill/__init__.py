@@ -1,26 +1,16 @@
 """Distillation: a CLIP becomes a DeCLIP by looking at images.
 
 * :mod:`views`, :mod:`dataset`: what student and teachers see of images (:mod:`declip.data.image_sources`)
-* :mod:`teachers`: vision foundation models
-* :mod:`losses` on :mod:`correlation`: what the student learns from each teacher
-* :class:`Distillation` (:mod:`task`): one step; :mod:`student`: what of it trains
-* :class:`DistillationTrainer`: the run, validated by region classification (:mod:`declip.evaluation.regions`)
-* :func:`get_distillation_cfg`, :func:`build_distillation`: from a config file
+* :class:`Distillation` (:mod:`step`): one step, the weighted sum of terms (:mod:`declip.losses`) on what teachers
+  (:mod:`declip.teachers`) say; :mod:`student`: what of the student trains
+* :class:`DistillationTrainer` (:mod:`trainer`): the run, validated by region classification
+* :func:`get_distillation_cfg` (:mod:`config`), :func:`build_distillation`, :func:`build_regions` (:mod:`build`): from a
+  config file
 """
 
-from declip.distill.build import build_distillation
+from declip.distill.build import build_distillation, build_regions
 from declip.distill.config import get_distillation_cfg
-from declip.distill.task import Distillation, DistillationForm, LossWeights
+from declip.distill.step import Distillation
 from declip.distill.trainer import DistillationTrainer
-from declip.losses.terms import content_loss, context_loss
 
-__all__ = [
-    "Distillation",
-    "DistillationForm",
-    "DistillationTrainer",
-    "LossWeights",
-    "build_distillation",
-    "content_loss",
-    "context_loss",
-    "get_distillation_cfg",
-]
+__all__ = ["Distillation", "DistillationTrainer", "build_distillation", "build_regions", "get_distillation_cfg"]

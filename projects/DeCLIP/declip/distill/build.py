@@ -5,63 +5,70 @@ import logging
 import torch
 
 from d2host import CfgNode
+from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
+from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
 from declip.distill.dataset import DistillationDataset
+from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
-from declip.distill.task import Distillation, DistillationForm, LossWeights, Teachers
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.models.factory import build_encoder
+from declip.losses import ContentLoss, ContextLoss
+from declip.models.factory import build_encoder, known_weights
+from declip.teachers.base import FrozenTeacher
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 
 
 def build_distillation(cfg: CfgNode) -> Distillation:
-    """Student and teachers on ``MODEL.DEVICE``, with what does not train frozen.
+    """Student, teachers and terms on ``MODEL.DEVICE``, with what does not train frozen.
 
-    Weights that are random are drawn from ``SEED`` alone, so that every process of a run has the same teachers.
+    A teacher that no term needs is not built. Weights that are random are drawn from ``SEED`` alone, so that every
+    process of a run has the same teachers.
 
     Raises:
         ConfigError, CheckpointError: a model or its weights cannot be had.
     """
     with torch.random.fork_rng():
         torch.manual_seed(max(cfg.SEED, 0))
-        return _build(cfg)
+        return _build(cfg).to(cfg.MODEL.DEVICE)
 
 
 def _build(cfg: CfgNode) -> Distillation:
-    options, form = cfg.MODEL.ENCODER, DistillationForm(cfg.MODEL.DISTILL.FORM)
-    device = torch.device(cfg.MODEL.DEVICE)
-    student = build_encoder(options.NAME, options.WEIGHTS or None, options.CONTEXT, options.ATTENTION_SCALE)
+    options, distill, teacher, amp = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL, cfg.MODEL.TEACHER, cfg.SOLVER.AMP
     if not options.WEIGHTS:
-        logging.getLogger(__name__).warning("MODEL.ENCODER.WEIGHTS is empty: a random CLIP teaches its student nothing")
-    student.to(device)
-    original = frozen_copy(student)
-    student.recompute = cfg.MODEL.DISTILL.RECOMPUTE
-    choose_trainable(student, form, cfg.MODEL.DISTILL.LAST_N_BLOCKS)
-    weights = LossWeights(cfg.MODEL.DISTILL.CONTENT_WEIGHT, cfg.MODEL.DISTILL.CONTEXT_WEIGHT)
-    clip_teacher = ClipTeacher(original, precision=_teacher_precision(cfg))
-    teachers = Teachers(clip_teacher, build_foundation_teacher(cfg))
-    return Distillation(student, teachers, form, weights, cfg.MODEL.DISTILL.ROWS_AT_ONCE)
-
-
-def _teacher_precision(cfg: CfgNode) -> Precision:
-    """Autocast's, unless weights are to be interpolated with the original's, which then stay exact."""
-    amp = cfg.SOLVER.AMP
-    return Precision(amp.DTYPE) if amp.ENABLED and cfg.MODEL.DISTILL.ENSEMBLE_ALPHA == 1 else Precision.FP32
-
-
-def build_foundation_teacher(cfg: CfgNode) -> FoundationTeacher | None:
-    """The teacher of ``MODEL.TEACHER`` on ``MODEL.DEVICE``; None for the form ``self``.
-
-    Raises:
-        ConfigError, CheckpointError: the teacher or its weights cannot be had.
-    """
-    if cfg.MODEL.DISTILL.FORM == DistillationForm.SELF:
-        return None
-    options = cfg.MODEL.TEACHER
-    return FoundationTeacher(options.NAME, options.WEIGHTS, Precision(options.PRECISION)).to(cfg.MODEL.DEVICE)
+        raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
+    student = build_encoder(options.NAME, options.WEIGHTS, options.CONTEXT, options.ATTENTION_SCALE)
+    if options.WEIGHTS == "random":
+        logging.getLogger(__name__).warning(
+            "MODEL.ENCODER.WEIGHTS is random: a random CLIP teaches its student nothing"
+        )
+    context = distill.CONTEXT
+    known = {
+        "content": ContentLoss(student.patch_size),
+        "context": ContextLoss(context.FEATURE, context.DISTANCE, context.ROWS),
+    }
+    terms = {name: known[name] for name in distill.TERMS}
+    needs = [kind for term in terms.values() for kind in term.needs]
+    interpolates = distill.ENSEMBLE_ALPHA < 1
+    teachers: dict[str, FrozenTeacher] = {}
+    original = None
+    if interpolates:
+        original = frozen_copy(student)
+    if any(issubclass(ClipTeacher.gives, kind) for kind in needs):
+        # weights to interpolate with stay exact, and one copy serves both
+        precision = Precision(amp.DTYPE) if amp.ENABLED and not interpolates else Precision.FP32
+        teachers["clip"] = ClipTeacher(original or frozen_copy(student), precision=precision)
+    if any(issubclass(FoundationTeacher.gives, kind) for kind in needs):
+        teachers["foundation"] = FoundationTeacher(teacher.NAME, teacher.WEIGHTS, Precision(teacher.PRECISION))
+    student.recompute = distill.RECOMPUTE
+    try:
+        choose_trainable(student, {term.feature for term in terms.values()}, distill.LAST_N_BLOCKS)
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DISTILL.LAST_N_BLOCKS is impossible: {error}") from error
+    weights = {name: distill[name.upper()].WEIGHT for name in terms}
+    return Distillation(student, teachers, terms, weights, original, distill.ENSEMBLE_ALPHA)
 
 
 def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
@@ -71,13 +78,25 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
         DataError: the source does not exist or holds no image.
         ConfigError: the grids of student and teacher cannot match.
     """
-    foundation = model.teachers.foundation
-    sizes = ViewSizes(
-        cfg.INPUT.STUDENT_SIZE,
-        model.student.patch_size,
-        foundation.patch_size if foundation else 0,
-        cfg.INPUT.CROP_SIZE or model.student.image_size,
-    )
+    student, teachers = model.student, model.teachers
+    try:
+        sizes = ViewSizes(
+            student=cfg.INPUT.STUDENT_SIZE,
+            student_patch=student.patch_size,
+            foundation_patch=teachers["foundation"].patch_size if "foundation" in teachers else 0,
+            crop=(cfg.INPUT.CROP_SIZE or student.image_size) if "clip" in teachers else 0,
+        )
+    except ValueError as error:
+        raise ConfigError(f"INPUT.STUDENT_SIZE or INPUT.CROP_SIZE is impossible: {error}") from error
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
     return DistillationDataset(records, views, max(cfg.SEED, 0))
+
+
+def build_regions(cfg: CfgNode) -> RegionSet | None:
+    """The regions of ``TEST.REGIONS`` to validate on; None where it is empty.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    return load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root()) if cfg.TEST.REGIONS else None

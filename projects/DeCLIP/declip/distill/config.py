@@ -3,32 +3,35 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from d2host import CfgNode, get_cfg
-from d2host.engine.config_file import check_at_least, check_choices, check_solver, merge_config
+from d2host import CfgNode
+from d2host.engine.config import add_run_config, add_solver_config, check_solver
+from d2host.engine.config_file import check_at_least, check_choices, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
-from declip.distill.task import DistillationForm
+from declip.losses.base import StudentFeature
+from declip.losses.correlation import DISTANCES
 from declip.models.attention import AttentionScale, ContextType
+
+TERMS = ("content", "context")
 
 
 def add_distillation_config(cfg: CfgNode) -> None:
-    """Add the keys of distillation to a host configuration, in place."""
-    cfg.MODEL.DEVICE = "auto"  # auto: a GPU where there is one, else the CPU
-    cfg.SEED = 0  # of random weights, the order of images and their crop grids
+    """Declare the keys of distillation in a tree, empty or a host's, in place."""
+    add_run_config(cfg)
     _add_models(cfg)
     _add_data(cfg)
     _add_solver(cfg)
     test = cfg.TEST
     test.EVAL_PERIOD = 0  # iterations between validations by region classification; 0: none
-    test.REGIONS = "nano_val"  # labelled regions to validate on: a COCO panoptic .json, or a nano split
+    test.REGIONS = ""  # labelled regions to validate on: a COCO panoptic .json, or a dataset of a plug-in; empty: none
     test.IMAGE_ROOT = ""  # folder of the images of a panoptic .json
     test.MAX_IMAGES = 100  # of that set
 
 
 def _add_models(cfg: CfgNode) -> None:
     encoder = cfg.MODEL.ENCODER = CfgNode()
-    encoder.NAME = "EVA02-B-16"  # an open_clip model name, or nano
-    encoder.WEIGHTS = ""  # a weight file or an open_clip pretrained tag; empty: random weights
+    encoder.NAME = "EVA02-B-16"  # an open_clip model name, or that of a plug-in (nano)
+    encoder.WEIGHTS = ""  # a weight file, an open_clip pretrained tag, or random; to be given
     encoder.CONTEXT = "qk"  # q, k, v, qk, all, maskclip, vanilla, catseg
     encoder.ATTENTION_SCALE = "sqrt_d"  # sqrt_d, none
     teacher = cfg.MODEL.TEACHER = CfgNode()
@@ -36,42 +39,42 @@ def _add_models(cfg: CfgNode) -> None:
     teacher.WEIGHTS = "pretrained"  # pretrained (downloaded), random, or a weight file
     teacher.PRECISION = "fp32"  # of the teacher's forward pass: fp32, bf16, fp16
     distill = cfg.MODEL.DISTILL = CfgNode()
-    distill.FORM = "decoupled"  # decoupled (DeCLIP), joint (both losses on the content), self (content loss only)
-    distill.CONTENT_WEIGHT = 1.0  # factor of the content loss
-    distill.CONTEXT_WEIGHT = 0.25  # lambda of Eq. 10
+    distill.TERMS = ["content", "context"]  # the losses whose weighted sum is learned, each with a node below
+    content = distill.CONTENT = CfgNode()  # regions mean what CLIP sees in their crops (Eq. 7)
+    content.WEIGHT = 1.0
+    context = distill.CONTEXT = CfgNode()  # tokens belong together as the teacher's do (Eq. 8-9)
+    context.WEIGHT = 0.25  # lambda of Eq. 10
+    context.FEATURE = "context"  # of the student that learns: context (DeCLIP), content (not decoupled, Table 1)
+    context.DISTANCE = "l2"  # between rows of the correlation matrices: l2
+    context.ROWS = 256  # of a correlation matrix that exist at a time
     distill.LAST_N_BLOCKS = 0  # blocks of the image tower that train, from the last; 0: all, and the embeddings
-    distill.ENSEMBLE_ALPHA = 1.0  # share of the student in the weights written: alpha*student + (1-alpha)*original
+    distill.ENSEMBLE_ALPHA = 1.0  # share of the student in what is evaluated and saved; the rest is the original's
     distill.RECOMPUTE = False  # recompute the student's blocks in the backward pass: less memory, more time
-    distill.ROWS_AT_ONCE = 256  # rows of a correlation matrix that exist at a time
 
 
 def _add_data(cfg: CfgNode) -> None:
-    cfg.DATASETS.IMAGES = ""  # a folder, a COCO .json, a .txt list, .tar shards (also a pattern), or a nano split
-    cfg.DATASETS.IMAGE_ROOT = ""  # where relative paths of a .json or .txt start; empty: the folder of that file
-    cfg.INPUT.STUDENT_SIZE = 560  # longer side of the student's view, a multiple of its patch size
-    cfg.INPUT.MAX_SPLIT = 6  # most rows or columns of the crop grid
-    cfg.INPUT.MAX_CROPS = 36  # most crops per image
-    cfg.INPUT.CROP_SIZE = 0  # side the CLIP teacher sees crops at, a multiple of its patch size; 0: its native side
+    datasets = cfg.setdefault("DATASETS", CfgNode())
+    datasets.IMAGES = ""  # a folder, a COCO .json, a .txt list, .tar shards (also a pattern), or a nano split
+    datasets.IMAGE_ROOT = ""  # where relative paths of a .json or .txt start; empty: the folder of that file
+    inputs = cfg.setdefault("INPUT", CfgNode())
+    inputs.STUDENT_SIZE = 560  # longer side of the student's view, a multiple of its patch size
+    inputs.MAX_SPLIT = 6  # most rows or columns of the crop grid
+    inputs.MAX_CROPS = 36  # most crops per image
+    inputs.CROP_SIZE = 0  # side the CLIP teacher sees crops at, a multiple of its patch size; 0: its native side
 
 
 def _add_solver(cfg: CfgNode) -> None:
-    solver = cfg.SOLVER
-    solver.BASE_LR = 1e-5
-    solver.WEIGHT_DECAY = 0.1  # of matrices; vectors do not decay
-    solver.BETAS = (0.9, 0.98)  # of AdamW
-    solver.EPS = 1e-6  # of AdamW
-    solver.MAX_ITER = 44_358  # 6 epochs of COCO train2017 at batch 16
-    solver.WARMUP_ITERS = 1000  # a linear warm-up, then half a cosine to zero
-    solver.WARMUP_FACTOR = 0.0  # of the learning rate, where the warm-up begins
-    solver.IMS_PER_BATCH = 16  # images per batch, over all processes
-    solver.ACCUMULATION_STEPS = 1  # batches per optimizer step
-    solver.CLIP_GRADIENTS.ENABLED = False
-    solver.CLIP_GRADIENTS.CLIP_TYPE = "full_model"  # one norm over all parameters
-    solver.CLIP_GRADIENTS.CLIP_VALUE = 1.0
-    solver.AMP.ENABLED = False  # mixed precision
-    solver.AMP.DTYPE = "bf16"  # bf16, fp16 (fp16 needs a GPU)
-    solver.CHECKPOINT_PERIOD = 1000
-    solver.MAX_CHECKPOINTS = 3  # periodic checkpoints that are kept; 0: all
+    add_solver_config(
+        cfg,
+        BASE_LR=1e-5,
+        WEIGHT_DECAY=0.1,  # of matrices; vectors do not decay
+        BETAS=(0.9, 0.98),
+        EPS=1e-6,
+        MAX_ITER=44_358,  # 6 epochs of COCO train2017 at batch 16
+        WARMUP_ITERS=1000,
+        IMS_PER_BATCH=16,
+        CHECKPOINT_PERIOD=1000,
+    )
 
 
 def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
@@ -84,9 +87,8 @@ def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ())
     Raises:
         ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
     """
-    cfg = get_cfg()
-    add_distillation_config(cfg)
-    merge_config(cfg, config_file, opts, keys_in="projects/DeCLIP/declip/distill/config.py")
+    keys_in = "declip/distill/config.py or d2host/engine/config.py"
+    cfg = read_config(add_distillation_config, config_file, opts, keys_in)
     check_config(cfg)
     return cfg
 
@@ -98,14 +100,14 @@ def check_config(cfg: CfgNode) -> None:
         ConfigError: naming the key and what it may be.
     """
     encoder, distill = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL
-    check_solver(cfg.SOLVER)
-    precisions = [precision.value for precision in Precision]
+    check_solver(cfg)
     check_choices(
         {
             "MODEL.ENCODER.CONTEXT": (encoder.CONTEXT, [kind.value for kind in ContextType]),
             "MODEL.ENCODER.ATTENTION_SCALE": (encoder.ATTENTION_SCALE, [scale.value for scale in AttentionScale]),
-            "MODEL.DISTILL.FORM": (distill.FORM, [form.value for form in DistillationForm]),
-            "MODEL.TEACHER.PRECISION": (cfg.MODEL.TEACHER.PRECISION, precisions),
+            "MODEL.TEACHER.PRECISION": (cfg.MODEL.TEACHER.PRECISION, [precision.value for precision in Precision]),
+            "MODEL.DISTILL.CONTEXT.FEATURE": (distill.CONTEXT.FEATURE, [feature.value for feature in StudentFeature]),
+            "MODEL.DISTILL.CONTEXT.DISTANCE": (distill.CONTEXT.DISTANCE, [*DISTANCES]),
         }
     )
     check_at_least(
@@ -113,13 +115,41 @@ def check_config(cfg: CfgNode) -> None:
         {
             "INPUT.MAX_SPLIT": cfg.INPUT.MAX_SPLIT,
             "INPUT.MAX_CROPS": cfg.INPUT.MAX_CROPS,
-            "MODEL.DISTILL.ROWS_AT_ONCE": distill.ROWS_AT_ONCE,
+            "MODEL.DISTILL.CONTEXT.ROWS": distill.CONTEXT.ROWS,
         },
     )
     if not 0 < distill.ENSEMBLE_ALPHA <= 1:
         raise ConfigError(f"MODEL.DISTILL.ENSEMBLE_ALPHA is {distill.ENSEMBLE_ALPHA}: it must be in (0, 1]")
-    if distill.FORM == DistillationForm.DECOUPLED and not ContextType(encoder.CONTEXT).decoupled:
+    if cfg.TEST.EVAL_PERIOD > 0 and not cfg.TEST.REGIONS:
         raise ConfigError(
-            f"MODEL.DISTILL.FORM 'decoupled' needs a context feature, which MODEL.ENCODER.CONTEXT '{encoder.CONTEXT}' "
-            "does not have: choose q, k, v, qk or all, or the form joint or self"
+            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
+            "regions to validate on, or set the period to 0"
+        )
+    check_terms(distill, ContextType(encoder.CONTEXT))
+
+
+def check_terms(distill: CfgNode, context: ContextType) -> None:
+    """Refuse terms of ``MODEL.DISTILL`` from which a student with that context type learns nothing.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    if not distill.TERMS:
+        raise ConfigError(f"MODEL.DISTILL.TERMS is empty: name what to learn, of {', '.join(TERMS)}")
+    for name in distill.TERMS:
+        check_choices({"MODEL.DISTILL.TERMS": (name, TERMS)})
+        if distill.TERMS.count(name) > 1:
+            raise ConfigError(
+                f"MODEL.DISTILL.TERMS names '{name}' twice: name it once, its WEIGHT says how much it counts"
+            )
+        weight = distill[name.upper()].WEIGHT
+        if not 0 < weight < float("inf"):
+            raise ConfigError(
+                f"MODEL.DISTILL.{name.upper()}.WEIGHT is {weight}: it must be positive; to do without the term, leave "
+                "it out of MODEL.DISTILL.TERMS"
+            )
+    if "context" in distill.TERMS and distill.CONTEXT.FEATURE == "context" and not context.decoupled:
+        raise ConfigError(
+            "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT "
+            f"'{context.value}' does not have: choose q, k, v, qk or all, or the feature 'content'"
         )

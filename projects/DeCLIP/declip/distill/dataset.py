@@ -1,15 +1,15 @@
 """Distillation samples: the views of one image, addressed by (epoch, index) and the same in every run and worker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from d2host.engine.errors import DataError
 from declip.data.image_sources import ImageRecord
 from declip.distill.views import DistillationViews
+from declip.teachers.base import Views
 
 DRAFT = 2  # images are decoded at no less than this many times the student's side
 UNREADABLE_LIMIT = 0.01  # share of unreadable images that is taken for a broken source
@@ -79,14 +79,16 @@ class UnreadableImages:
             )
 
 
-def by_grid(batch: Sequence[dict]) -> list[list[dict]]:
-    """Samples in groups whose views have the same sizes."""
+def views_by_grid(batch: Sequence[dict], device: torch.device) -> Iterator[Views]:
+    """The views of a batch, images that share a grid together, as floats on a device."""
     groups: dict[torch.Size, list[dict]] = {}
     for sample in batch:
         groups.setdefault(sample["student"].shape, []).append(sample)
-    return list(groups.values())
-
-
-def stack_views(group: Sequence[dict], key: str, device: torch.device) -> Tensor:
-    """One view of all samples of a group as a float batch on a device."""
-    return torch.stack([sample[key] for sample in group]).to(device, non_blocking=True).float()
+    for group in groups.values():
+        stacked = {
+            key: torch.stack([sample[key] for sample in group]) for key in ("student", "foundation") if key in group[0]
+        }
+        if "crops" in group[0]:
+            stacked["crops"] = torch.cat([sample["crops"] for sample in group])
+        moved = {key: view.to(device, non_blocking=True).float() for key, view in stacked.items()}
+        yield Views(**moved, boxes=tuple(sample["boxes"] for sample in group if "boxes" in sample))

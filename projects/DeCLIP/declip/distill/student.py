@@ -1,81 +1,102 @@
-"""Which parameters of the student train, and what becomes of them."""
+"""The student: what of it trains, and what it becomes beside what it was.
+
+Towers name the same parts differently: those of open_clip's own ViT stand first below, those of timm's after them.
+"""
 
 import copy
+from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
 
-from d2host.engine.errors import ConfigError
-from declip.distill.task import DistillationForm
+from declip.losses import StudentFeature
+from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 
-PROBE_SIDE = 4  # tokens per side of the image that shows which parameters get a gradient
+# parts of clip.visual behind the blocks: final norm, pool, projection
+BEHIND_BLOCKS = ("ln_post.", "proj", "trunk.norm.", "trunk.fc_norm.", "trunk.attn_pool.", "trunk.head.", "head.")
+POOL_QUERY = ("trunk.attn_pool.latent", "trunk.attn_pool.q.")  # a token that passes the pool alone has weight 1
+# parts of a block
+FEED_FORWARD = ("ln_2.", "mlp.", "ls_2.", "norm2.", "ls2.", "gamma_2")
+QUERY_KEY_VALUE = ("attn.q_proj.", "attn.k_proj.", "attn.v_proj.")  # where they have tensors of their own
+BEFORE_ATTENTION = ("ln_1.", "attn.in_proj_", "norm1.", "attn.qkv.")  # all that context features depend on
 
 
-def choose_trainable(student: DenseCLIP, form: DistillationForm, last_n_blocks: int = 0) -> None:
-    """Set ``requires_grad`` of every parameter of the student.
+def trainable_names(student: DenseCLIP, features: Collection[StudentFeature], last_n_blocks: int = 0) -> set[str]:
+    """Names (of ``student.named_parameters()``) of what distillation trains.
 
-    The text tower is frozen. Of the image tower, the last blocks train (Table 8; 0: all blocks and the embeddings)
-    together with the final norm and projection, except what the losses do not depend on: the last block's
-    feed-forward layer under a decoupled context, for instance. That is found out by a backward pass.
+    All of it belongs to the image tower: its last blocks (Table 8), the embeddings before them where all blocks
+    train, and the final norm and projection behind them, where the content feature learns. Of the last block, only
+    what the features depend on trains: a decoupled one has no feed-forward half, and uses those of queries, keys and
+    values that its context type names. A tensor that the three share trains whole.
+
+    Args:
+        features: of the student that learn.
+        last_n_blocks: blocks that train, from the last; 0: all blocks and the embeddings.
 
     Raises:
-        ConfigError: there are fewer blocks.
+        ValueError: there are fewer blocks.
+
+    >>> from declip import build_encoder
+    >>> names = trainable_names(build_encoder("nano", "nano-clip"), set(StudentFeature), last_n_blocks=1)
+    >>> sorted(name.removeprefix("clip.visual.") for name in names if "resblocks" not in name)
+    ['ln_post.bias', 'ln_post.weight', 'proj']
     """
     if not 0 <= last_n_blocks <= student.num_blocks:
-        raise ConfigError(
-            f"MODEL.DISTILL.LAST_N_BLOCKS is {last_n_blocks}: '{student.name}' has {student.num_blocks} blocks"
-        )
-    student.requires_grad_(False)
-    visual = student.clip.visual
-    visual.requires_grad_(True)
-    if last_n_blocks:
-        frozen = nn.ModuleList(student.image_tower.blocks[:-last_n_blocks])
-        for parameter in (*frozen.parameters(), *_embedding_parameters(student)):
-            parameter.requires_grad_(False)
-    for parameter in _without_gradient(student, form):
-        parameter.requires_grad_(False)
+        raise ValueError(f"last_n_blocks is {last_n_blocks}: '{student.name}' has {student.num_blocks} blocks")
+    content, context = StudentFeature.CONTENT in features, student.context
+    used = {0, 1, 2} if context is ContextType.VANILLA else {*context.projections, *({2} if content else ())}
+    visual, first = student.clip.visual, student.num_blocks - last_n_blocks if last_n_blocks else 0
+    prefixes = {module: f"{name}." for name, module in visual.named_modules()}
+    *blocks, last = (prefixes[block] for block in student.image_tower.blocks)
+    names = set()
+    for name, _ in visual.named_parameters():
+        if name.startswith(last):
+            part = name.removeprefix(last)
+            if part.startswith(QUERY_KEY_VALUE):
+                trains = part.startswith(tuple(QUERY_KEY_VALUE[which] for which in used))
+            elif part.startswith(FEED_FORWARD):
+                trains = content and not context.decoupled
+            else:
+                trains = content or part.startswith(BEFORE_ATTENTION)
+        elif name.startswith(tuple(blocks)):
+            trains = not name.startswith(tuple(blocks[:first]))
+        elif name.startswith(BEHIND_BLOCKS):
+            trains = content and not name.startswith(POOL_QUERY)
+        else:  # embeddings
+            trains = not last_n_blocks
+        if trains:
+            names.add(f"clip.visual.{name}")
+    return names
+
+
+def choose_trainable(student: DenseCLIP, features: Collection[StudentFeature], last_n_blocks: int = 0) -> None:
+    """Let what :func:`trainable_names` names train, and nothing else of the student.
+
+    Raises:
+        ValueError: there are fewer blocks.
+    """
+    names = trainable_names(student, features, last_n_blocks)
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(name in names)
 
 
 def frozen_copy(student: DenseCLIP) -> DenseCLIP:
-    """The student before training, as its own teacher; the text tower, which does not train, is shared."""
-    original = copy.deepcopy(student, memo={id(parameter): parameter for parameter in student.text_parameters()})
-    return original.requires_grad_(False).eval()
-
-
-def _embedding_parameters(student: DenseCLIP) -> list[torch.nn.Parameter]:
-    """The image tower's parameters before its first block: all that patch embedding alone depends on."""
-    side = PROBE_SIDE * student.patch_size
-    images = torch.zeros(1, 3, side, side, device=student.pixel_mean.device)
-    return _reached(student, student.image_tower.embed(images).x.square().sum())
-
-
-def _without_gradient(student: DenseCLIP, form: DistillationForm) -> list[torch.nn.Parameter]:
-    """Parameters that train but do not enter the losses."""
-    side = PROBE_SIDE * student.patch_size
-    features = student.encode_dense(torch.ones(1, 3, side, side, device=student.pixel_mean.device))
-    learning = [features.content, *(features.context if form is DistillationForm.DECOUPLED else ())]
-    reached = {id(parameter) for parameter in _reached(student, sum(each.square().sum() for each in learning))}
-    return [parameter for parameter in student.parameters() if parameter.requires_grad and id(parameter) not in reached]
-
-
-def _reached(student: DenseCLIP, output: Tensor) -> list[torch.nn.Parameter]:
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
-    return [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+    """The student as it is, to stay so; the text tower, which does not train, is shared."""
+    copied = copy.deepcopy(student, memo={id(parameter): parameter for parameter in student.text_parameters()})
+    return copied.requires_grad_(False).eval()
 
 
 @torch.no_grad()
-def interpolated_state(student: DenseCLIP, original: DenseCLIP, alpha: float) -> dict[str, Tensor]:
-    """``alpha * student + (1 - alpha) * original``, tensor by tensor, of what is floating point.
+def interpolate(student: DenseCLIP, original: DenseCLIP, alpha: float) -> DenseCLIP:
+    """An encoder of the weights ``alpha * student + (1 - alpha) * original``; the text tower is shared.
 
-    Args:
-        alpha: in (0, 1]; 1 gives the student itself.
+    >>> from declip import build_encoder
+    >>> student, original = (build_encoder("nano", weights) for weights in ("nano-declip", "nano-clip"))
+    >>> interpolate(student, original, 0.7).training
+    False
     """
-    own, other = student.clip.state_dict(), original.clip.state_dict()
-    if alpha == 1:
-        return own
-    return {
-        key: torch.lerp(other[key], tensor, alpha) if tensor.is_floating_point() else tensor
-        for key, tensor in own.items()
-    }
+    mixed = frozen_copy(student)
+    pairs = zip(mixed.clip.visual.parameters(), original.clip.visual.parameters(), strict=True)
+    for own, other in pairs:
+        own.copy_(torch.lerp(other, own, alpha))
+    return mixed

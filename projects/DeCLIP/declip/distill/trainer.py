@@ -6,36 +6,41 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from d2host import CfgNode, comm
-from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
+from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
+from d2host.engine.errors import ConfigError
 from d2host.engine.loading import endless_loader
-from declip.data.root import dataset_root
-from declip.distill.build import build_dataset
+from declip.distill.build import build_dataset, build_regions
 from declip.distill.dataset import UnreadableImages
-from declip.distill.student import interpolated_state
-from declip.distill.task import Distillation
-from declip.evaluation.regions import RegionSet, classify_regions, load_region_set
+from declip.distill.step import Distillation
+from declip.evaluation.regions import RegionSet, classify_regions
 from declip.models.weights import save_encoder
 
 WEIGHTS_FILE = "declip.safetensors"
 
 
-class DistillationTrainer(ConfiguredTrainer):
+class DistillationTrainer(Trainer):
     """Trains the student of a :class:`Distillation` as a config says.
 
     Args:
         cfg: the configuration.
         model: on its device.
+        regions: to validate on; None: no validation.
 
     Raises:
-        DataError, ConfigError: images or validation set cannot be had.
+        DataError, ConfigError: images cannot be had.
     """
 
-    def __init__(self, cfg: CfgNode, model: Distillation) -> None:
-        self.distillation = model
+    def __init__(self, cfg: CfgNode, model: Distillation, regions: RegionSet | None = None) -> None:
+        self.cfg, self.distillation, self.regions = cfg, model, regions
         self.dataset = build_dataset(cfg, model)
         self.unreadable = UnreadableImages(len(self.dataset))
-        self.regions = _load_regions(cfg)
-        super().__init__(cfg, model, build_optimizer(model, optimizer_options(cfg, model)))
+        optimizer = build_optimizer(model, optimizer_options(cfg, model))
+        super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: Distillation) -> "DistillationTrainer":
+        """With the regions of ``TEST.REGIONS``, where a training is to be validated."""
+        return cls(cfg, model, build_regions(cfg) if cfg.TEST.EVAL_PERIOD else None)
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""
@@ -73,16 +78,14 @@ class DistillationTrainer(ConfiguredTrainer):
         return path
 
     def export(self, path: Path) -> Path:
-        """Write the student, interpolated with the original, as encoder weights that need no further options."""
-        distill, original = self.cfg.MODEL.DISTILL, self.distillation.teachers.clip.encoder
-        student = self.distillation.student
+        """Write the encoder that is evaluated as weights that need no further options."""
+        distill, teachers = self.cfg.MODEL.DISTILL, self.distillation.teachers
         save_encoder(
-            student,
+            self.distillation.encoder(),
             path,
-            interpolated_state(student, original, distill.ENSEMBLE_ALPHA),
             student_size=self.cfg.INPUT.STUDENT_SIZE,
-            teacher=self.cfg.MODEL.TEACHER.NAME if distill.FORM != "self" else None,
-            form=distill.FORM,
+            teacher=self.cfg.MODEL.TEACHER.NAME if "foundation" in teachers else None,
+            terms=list(distill.TERMS),
             ensemble_alpha=distill.ENSEMBLE_ALPHA,
             iterations=self.iter + 1,
             config_hash=hashlib.sha256(self.cfg.dump().encode()).hexdigest(),
@@ -91,34 +94,34 @@ class DistillationTrainer(ConfiguredTrainer):
         return path
 
     def evaluate(self) -> dict:
-        """Region classification by the student as it is; empty on processes other than 0."""
+        """Region classification by the encoder that is saved; empty without regions, and on processes other than 0."""
         if self.regions is None or not comm.is_main_process():
             return {}
-        student = self.distillation.student.eval()
+        encoder, side = self.distillation.encoder(), self.cfg.INPUT.STUDENT_SIZE
+        training = encoder.training
+        encoder.eval()
         try:
             with self.options.precision.autocast(self.device):
-                side, max_images = self.cfg.INPUT.STUDENT_SIZE, self.cfg.TEST.MAX_IMAGES
-                results = classify_regions(student, self.regions, side, max_images=max_images).summary()
+                accuracy = classify_regions(encoder, self.regions, side, max_images=self.cfg.TEST.MAX_IMAGES)
         finally:
-            student.train()
+            encoder.train(training)
+        results = accuracy.summary()
         logging.getLogger(__name__).info("Region classification: %s", results)
         return {"regions": results}
 
+    def report(self) -> None:
+        """Evaluate, and log the metrics.
 
-def _load_regions(cfg: CfgNode) -> RegionSet | None:
-    if not cfg.TEST.EVAL_PERIOD:
-        return None
-    return load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root())
+        Raises:
+            ConfigError: no labelled regions are named.
+        """
+        self.regions = self.regions or build_regions(self.cfg)
+        if self.regions is None:
+            raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
+        super().report()
 
 
 def optimizer_options(cfg: CfgNode, model: Distillation) -> OptimizerOptions:
     """AdamW as published; vectors (biases, norms, embeddings of one token) do not decay."""
-    solver = cfg.SOLVER
     vectors = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
-    return OptimizerOptions(
-        lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        no_decay=vectors,
-        betas=tuple(solver.BETAS),
-        eps=solver.EPS,
-    )
+    return OptimizerOptions.from_config(cfg, no_decay=vectors)

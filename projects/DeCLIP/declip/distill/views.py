@@ -23,37 +23,38 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from d2host.engine.errors import ConfigError
-
 
 @dataclass(frozen=True)
 class ViewSizes:
     """Sides and patches of the three views, pixels.
 
     Attributes:
-        student: S. student_patch: patch size of the student.
-        teacher_patch: patch size of the foundation model; 0: there is none.
-        crop: side of the CLIP teacher's crops; 0: there are no crops.
+        student: S.
+        student_patch: patch size of the student, and of CLIP as teacher.
+        foundation_patch: patch size of the foundation model; 0: there is none.
+        crop: side of the CLIP teacher's crops; 0: there are none.
 
     Raises:
-        ConfigError: S or the crops' side is no multiple of the student's patch.
+        ValueError: S or the crops' side is no multiple of the student's patch.
+
+    >>> ViewSizes(student=560, student_patch=16, foundation_patch=14, crop=224).grid(height=480, width=640)
+    (26, 35)
     """
 
     student: int
     student_patch: int
-    teacher_patch: int
+    foundation_patch: int
     crop: int
 
     def __post_init__(self) -> None:
         if self.student < self.student_patch or self.student % self.student_patch:
-            raise ConfigError(
-                f"INPUT.STUDENT_SIZE {self.student} is no multiple of the encoder's patch of {self.student_patch} "
-                "pixels, so the grids of student and teacher cannot match: choose a multiple"
+            raise ValueError(
+                f"student {self.student} is no multiple of the encoder's patch of {self.student_patch} pixels, so the "
+                "grids of student and teacher cannot match: choose a multiple"
             )
         if self.crop % self.student_patch:
-            raise ConfigError(
-                f"INPUT.CROP_SIZE {self.crop} is no multiple of the encoder's patch of {self.student_patch} pixels: "
-                "choose a multiple, or 0 for its native side"
+            raise ValueError(
+                f"crop {self.crop} is no multiple of the encoder's patch of {self.student_patch} pixels: choose one"
             )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -72,7 +73,12 @@ def draw_grid(rng: np.random.Generator, max_split: int, max_crops: int) -> tuple
 
 
 def grid_boxes(height: int, width: int, rows: int, columns: int) -> Tensor:
-    """Cells that tile an area: (rows*columns)×4 float (x0, y0, x1, y1), in raster order."""
+    """Cells that tile an area: (rows*columns)×4 float (x0, y0, x1, y1), in raster order.
+
+    >>> grid_boxes(64, 96, rows=1, columns=2)
+    tensor([[ 0.,  0., 48., 64.],
+            [48.,  0., 96., 64.]])
+    """
     top, left = torch.linspace(0, height, rows + 1), torch.linspace(0, width, columns + 1)
     cells = [(left[j], top[i], left[j + 1], top[i + 1]) for i in range(rows) for j in range(columns)]
     return torch.tensor(cells)
@@ -96,16 +102,16 @@ class DistillationViews:
         """The views of a 3×H×W uint8 RGB image.
 
         Returns:
-            ``student`` 3×(h*student_patch)×(w*student_patch) and ``teacher`` 3×(h*teacher_patch)×(w*teacher_patch)
-            uint8; ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that
-            ``sizes`` leaves out are absent.
+            ``student`` 3×(h*p)×(w*p) and ``foundation`` 3×(h*q)×(w*q) uint8, with p and q the patch sizes of both;
+            ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that ``sizes``
+            leaves out are absent.
         """
         sizes, (height, width) = self.sizes, image.shape[-2:]
         rows, columns = sizes.grid(height, width)
         size = (rows * sizes.student_patch, columns * sizes.student_patch)
         views = {"student": _resize(image, size)}
-        if sizes.teacher_patch:
-            views["teacher"] = _resize(image, (rows * sizes.teacher_patch, columns * sizes.teacher_patch))
+        if sizes.foundation_patch:
+            views["foundation"] = _resize(image, (rows * sizes.foundation_patch, columns * sizes.foundation_patch))
         if sizes.crop:
             cells = draw_grid(rng, self.max_split, self.max_crops)
             views["boxes"] = grid_boxes(*size, *cells)

@@ -8,17 +8,14 @@
 * :mod:`results`: tables on disk
 """
 
-from declip.evaluation.metrics import Metrics, compute_metrics, confusion_matrix
-from declip.evaluation.run import evaluate, evaluate_datasets
-from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
-from declip.evaluation.visualizer import SegmentationVisualizer
+import lazy_loader
 
-__all__ = [
-    "Metrics",
-    "SegmentationVisualizer",
-    "SemSegEvaluator",
-    "compute_metrics",
-    "confusion_matrix",
-    "evaluate",
-    "evaluate_datasets",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "metrics": ["Metrics", "compute_metrics", "confusion_matrix"],
+        "run": ["evaluate", "evaluate_datasets"],
+        "sem_seg_evaluator": ["SemSegEvaluator"],
+        "visualizer": ["SegmentationVisualizer"],
+    },
+)

@@ -62,17 +62,20 @@ def evaluate(
 ) -> dict:
     """Run a model over a loader in evaluation mode with a progress bar; the model's mode is restored.
 
+    A model that can ``predict_labels`` does, in bounded memory; of any other, scores as Detectron2's models give them
+    are evaluated.
+
     Returns:
         The evaluator's results; None or empty on processes other than 0.
     """
-    was_training = model.training
+    was_training, predict = model.training, getattr(model, "predict_labels", model)
     model.eval()
     evaluator.reset()
     progress = dict(total=len(loader.sampler), desc=description, unit="image", disable=not comm.is_main_process())
     try:
         with torch.no_grad(), precision.autocast(model.device), tqdm(**progress) as bar:
             for inputs in loader:
-                evaluator.process(inputs, model(inputs))
+                evaluator.process(inputs, predict(inputs))
                 bar.update(len(inputs))
     finally:
         model.train(was_training)

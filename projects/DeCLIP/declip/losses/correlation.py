@@ -1,82 +1,115 @@
-"""The distance between two matrices of cosines, without ever holding one.
+"""The distance between two N×N matrices of relations between tokens, without ever holding one.
 
 Shape legend
     N     tokens          D, E  channels          b  rows of a block          M  student features
 
-The matrices are N×N. The loss is a sum over rows, so a block of rows yields its share of the loss and, at once, its
-share of the gradient; nothing of size N×N outlives its block, and nothing is computed twice. Several student features
-count by the mean of their matrices, which is the matrix of their unit vectors laid side by side and divided by the
-root of M.
+The student's matrix holds cosines between its tokens; several student features count by the mean of their matrices,
+which is the matrix of their unit vectors laid side by side and divided by the root of M. The teacher's holds cosines,
+too, or what an :class:`~declip.teachers.targets.Affinity` says. The distance is a sum over rows, so a block of rows
+yields its share of the distance and, at once, its share of the gradient; nothing of size N×N outlives its block, and
+nothing is computed twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from declip.teachers.targets import Affinity
 
-def correlation_distance(student: Sequence[Tensor], teacher: Tensor, rows_at_once: int = 256) -> Tensor:
-    """``sum_i || R_i(student) - R_i(teacher) ||_2`` over rows i of the matrices R of cosines between tokens.
+RowDistance = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Rows b×N of student and teacher → sum of distances, and its slope b×N by the student's rows (which may be reused)."""
 
-    Products run in autocast's precision where it is enabled, norms and sums in float32 (or float64).
+
+def l2_distance(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """``sum_i || S_i - T_i ||_2`` over rows i, and its slope by S (Eq. 8).
+
+    >>> total, slope = l2_distance(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]]))
+    >>> total, slope
+    (tensor(5.), tensor([[ 0.6000, -0.8000]]))
+    """
+    difference = student.sub_(teacher)
+    norms = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
+    return norms.sum(), difference.div_(norms.clamp_min(torch.finfo(norms.dtype).tiny))
+
+
+DISTANCES: Mapping[str, RowDistance] = {"l2": l2_distance}
+
+
+class Cosines:
+    """The cosines between all tokens of an image, by rows: an :class:`~declip.teachers.targets.Affinity`.
+
+    Args:
+        features: N×E.
+        dtype: of the products.
+    """
+
+    def __init__(self, features: Tensor, dtype: torch.dtype) -> None:
+        full = torch.promote_types(features.dtype, torch.float32)
+        self.units = (features.to(full) / _norms(features, full)).to(dtype)
+
+    def rows(self, block: slice) -> Tensor:
+        """The rows of ``block``, b×N."""
+        return self.units[block] @ self.units.T
+
+
+def correlation_distance(
+    student: Sequence[Tensor],
+    teacher: Tensor | Affinity,
+    distance: RowDistance = l2_distance,
+    rows_at_once: int = 256,
+) -> Tensor:
+    """``sum_i distance(R_i(student), R_i(teacher))`` over rows i of the matrices R.
+
+    Products run in autocast's precision where it is enabled, distances and sums in float32 (or float64).
 
     Args:
         student: M features N×D; gradients reach them.
-        teacher: N×E; a constant.
+        teacher: features N×E, or an affinity of N tokens; a constant.
+        distance: of a block of rows.
         rows_at_once: b, so that the largest tensors are b×N.
 
     Returns:
         A scalar. It can be differentiated once.
     """
-    device = teacher.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return _CorrelationDistance.apply(teacher.detach(), rows_at_once, dtype, *student)
+    device, full = student[0].device.type, torch.promote_types(student[0].dtype, torch.float32)
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else full
+    with torch.autocast(device, enabled=False):
+        affinity = Cosines(teacher.detach().to(full), dtype) if isinstance(teacher, Tensor) else teacher
+        return _CorrelationDistance.apply(affinity, distance, rows_at_once, dtype, *student)
 
 
 class _CorrelationDistance(Function):
+    """With ``G_ij`` the slope of the distance of row i by its entry j, the gradient is ``(G + G^T) units``."""
+
     @staticmethod
-    def forward(ctx, teacher: Tensor, rows_at_once: int, dtype: torch.dtype | None, *student: Tensor) -> Tensor:
-        full = torch.promote_types(student[0].dtype, torch.float32)
-        with torch.autocast(teacher.device.type, enabled=False):
-            scale = len(student) ** -0.5
-            units = torch.cat(student, dim=1).to(full)  # one buffer, normalised in place
-            for x, unit in zip(student, units.split([each.shape[1] for each in student], dim=1), strict=True):
-                unit.mul_(scale / _norms(x, full))
-            wanted = any(ctx.needs_input_grad)
-            total, gradient = _accumulate(units, teacher.to(full) / _norms(teacher, full), rows_at_once, dtype, wanted)
-            if wanted:
-                ctx.save_for_backward(*_through_normalization(gradient, units, student, scale))
+    def forward(
+        ctx, teacher: Affinity, distance: RowDistance, rows_at_once: int, dtype: torch.dtype, *student: Tensor
+    ) -> Tensor:
+        full, scale = torch.promote_types(student[0].dtype, torch.float32), len(student) ** -0.5
+        units = torch.cat(student, dim=1).to(full)  # one buffer, normalised in place
+        for x, unit in zip(student, units.split([each.shape[1] for each in student], dim=1), strict=True):
+            unit.mul_(scale / _norms(x, full))
+        own, total = units.to(dtype), units.new_zeros(())
+        gradient = torch.zeros_like(units) if any(ctx.needs_input_grad) else None
+        for first in range(0, len(units), rows_at_once):
+            block = slice(first, first + rows_at_once)
+            value, slope = distance((own[block] @ own.T).to(full), teacher.rows(block))
+            total += value
+            if gradient is not None:
+                slope = slope.to(dtype)
+                _add_product(gradient[block], slope, own)
+                _add_product(gradient, slope.T, own[block])
+        if gradient is not None:
+            ctx.save_for_backward(*_through_normalization(gradient, units, student, scale))
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor):
-        return None, None, None, *(gradient * upstream for gradient in ctx.saved_tensors)
-
-
-def _accumulate(
-    student: Tensor, teacher: Tensor, rows_at_once: int, dtype: torch.dtype | None, with_gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The distance and its gradient for the unit vectors S, block by block.
-
-    With ``G_ij = (R_S - R_T)_ij / ||row i||`` the gradient is ``(G + G^T) S``.
-    """
-    total = student.new_zeros(())
-    gradient = torch.zeros_like(student) if with_gradient else None
-    own, other = (student, teacher) if dtype is None else (student.to(dtype), teacher.to(dtype))
-    for first in range(0, len(student), rows_at_once):
-        block = slice(first, first + rows_at_once)
-        difference = (own[block] @ own.T).to(student.dtype)
-        difference -= other[block] @ other.T
-        norms = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
-        total += norms.sum()
-        if gradient is not None:
-            slope = difference.div_(norms.clamp_min_(torch.finfo(norms.dtype).tiny)).to(own.dtype)
-            _add_product(gradient[block], slope, own)
-            _add_product(gradient, slope.T, own[block])
-    return total, gradient
+        return None, None, None, None, *(gradient * upstream for gradient in ctx.saved_tensors)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

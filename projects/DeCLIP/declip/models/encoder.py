@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from d2host.engine.errors import ConfigError
-from declip.models.attention import AttentionScale, ContextType, decoupled_attention
-from declip.models.towers import select_tower
-from declip.models.towers.base import Tokens
+from declip.models.attention import decoupled_attention
+from declip.models.contexts import AttentionScale, ContextType
+from declip.models.towers import Tokens, select_tower
 
 TEXT_CHUNK = 512  # prompts encoded at once
 
@@ -53,6 +56,7 @@ class DenseCLIP(nn.Module):
     Attributes:
         patch_size, image_size: pixels; image_size is the native side.
         embed_dim: C. width: D. num_blocks: transformer blocks of the image tower.
+        key_hooks: handles of the gradient hooks that keep keys as they are, see :mod:`declip.models.finetuning`.
         recompute: whether :meth:`encode_dense` recomputes blocks in the backward pass, for less memory and more time.
     """
 
@@ -73,6 +77,7 @@ class DenseCLIP(nn.Module):
         self.context = context
         self.attention_scale = attention_scale
         self.recompute = False
+        self.key_hooks: tuple[RemovableHandle, ...] = ()
         self.image_tower, self.text_tower = select_tower(clip, name)
         self._check_context(context)
         self._tokenizer = tokenizer
@@ -82,7 +87,8 @@ class DenseCLIP(nn.Module):
         self.image_size = self.image_tower.image_size
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
-        self.embed_dim = _shared_width(clip)
+        projection = self.text_tower.text.text_projection
+        self.embed_dim = projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
 
     @property
     def uses_quick_gelu(self) -> bool:
@@ -92,6 +98,10 @@ class DenseCLIP(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""
         return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def forward(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
+        """As :meth:`encode_dense`."""
+        return self.encode_contexts(images, (self.context,), hidden_blocks)[self.context]
 
     def encode_dense(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
         """One feature per patch, in the space of the text embeddings (Eq. 4-6).
@@ -103,18 +113,33 @@ class DenseCLIP(nn.Module):
 
         Raises:
             ConfigError: a side is no multiple of the patch size, or a block does not exist.
+
+        >>> import declip
+        >>> encoder = declip.build_encoder("nano", "nano-clip", context="qk")
+        >>> images = torch.randint(0, 256, (2, 3, 64, 96))
+        >>> features = encoder.encode_dense(encoder.normalize(images), hidden_blocks=(3,))
+        >>> features.content.shape, features.hidden[3].shape
+        (torch.Size([2, 128, 8, 12]), torch.Size([2, 128, 8, 12]))
         """
-        return self.encode_contexts(images, (self.context,), hidden_blocks)[self.context]
+        return self(images, hidden_blocks)
 
     def encode_contexts(
         self, images: Tensor, contexts: Sequence[ContextType], hidden_blocks: Sequence[int] = ()
     ) -> dict[ContextType, DenseFeatures]:
         """What :meth:`encode_dense` gives under each of several context types.
 
-        They differ in the last block alone, so the blocks before it run once.
+        They differ in the last block alone, so the blocks before it run once. Stochastic depth of the tower acts in
+        training; patch dropout does not, as every patch has to be there.
 
         Raises:
             ConfigError: as :meth:`encode_dense`, or the tower has no class token where a context type needs one.
+
+        >>> import declip
+        >>> from declip.models.contexts import ContextType
+        >>> encoder = declip.build_encoder("nano", "nano-clip")
+        >>> both = encoder.encode_contexts(torch.zeros(1, 3, 64, 64), [ContextType.QK, ContextType.VANILLA])
+        >>> [len(features.context) for features in both.values()]
+        [2, 0]
         """
         grid = self._grid(images)
         tower, last = self.image_tower, self.num_blocks - 1
@@ -124,7 +149,10 @@ class DenseCLIP(nn.Module):
         hidden = {}
         tokens = tower.embed(images)
         for index in range(last):
-            tokens = self._run_block(index, tokens)
+            if self.recompute and torch.is_grad_enabled():
+                tokens = checkpoint(tower.run_block, index, tokens, use_reentrant=False)
+            else:
+                tokens = tower.run_block(index, tokens)
             if index in hidden_blocks:
                 hidden[index] = self._as_map(tokens.x, grid)
         features = {}
@@ -134,35 +162,31 @@ class DenseCLIP(nn.Module):
             features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
         return features
 
-    def _run_block(self, index: int, tokens: Tokens) -> Tokens:
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self.image_tower.run_block, index, tokens, use_reentrant=False)
-        return self.image_tower.run_block(index, tokens)
-
     def _last_block(self, tokens: Tokens, context: ContextType) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Output tokens B×L×D and context features of the last block under a context type."""
         tower = self.image_tower
         if context is ContextType.VANILLA:
             return tower.run_block(self.num_blocks - 1, tokens).x, ()
         projections = tower.last_projections(tokens.x)
-        heads = (tower.split_heads(projection) for projection in projections)
-        attended = tower.merge_heads(decoupled_attention(*heads, context, self.attention_scale))
-        content = tower.last_output(attended)
+        heads = (rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections)
+        attended = decoupled_attention(*heads, context, self.attention_scale)
+        content = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
         if not context.decoupled:
-            residual = tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x
-            content = tower.last_feed_forward(residual + content)
+            content = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, content)
         patches = slice(tower.num_prefix_tokens, None)
         return content, tuple(projections[which][:, patches] for which in context.projections)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
 
+        In training, the tower's patch dropout and stochastic depth act as in the library.
+
         Raises:
             ConfigError: a side is no multiple of the patch size.
         """
         self._grid(images)
         tower, last = self.image_tower, self.num_blocks - 1
-        tokens = tower.embed(images)
+        tokens = tower.embed(images, drop_patches=True)
         for index in range(last):
             tokens = tower.run_block(index, tokens)
         return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
@@ -171,13 +195,21 @@ class DenseCLIP(nn.Module):
         """Texts → N×L int64 token ids, on the encoder's device."""
         return self._tokenizer(list(texts)).to(self.pixel_mean.device)
 
-    def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """Token ids N×L → text embeddings N×C, not L2-normalised."""
-        return torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+    def encode_text(self, texts: Sequence[str] | Tensor, normalize: bool = False) -> Tensor:
+        """Text embeddings N×C in the space of the image features.
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts → text embeddings N×C, not L2-normalised."""
-        return self.encode_tokens(self.tokenize(texts))
+        Args:
+            texts: N texts, or their token ids N×L as :meth:`tokenize` makes them.
+            normalize: scale embeddings to unit length.
+
+        >>> import declip
+        >>> encoder = declip.build_encoder("nano", "nano-clip")
+        >>> encoder.encode_text(["a red ball", "grass"]).shape
+        torch.Size([2, 128])
+        """
+        tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
+        embeddings = torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+        return F.normalize(embeddings, dim=-1) if normalize else embeddings
 
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters that text embeddings depend on."""
@@ -186,7 +218,7 @@ class DenseCLIP(nn.Module):
 
     def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """B×L×K tokens → B×K×h×w, prefix dropped."""
-        return x[:, self.image_tower.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+        return rearrange(x[:, self.image_tower.num_prefix_tokens :], "b (h w) k -> b k h w", h=grid[0], w=grid[1])
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
         height, width = images.shape[-2:]
@@ -211,9 +243,3 @@ class DenseCLIP(nn.Module):
                     f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
                     f"choose blocks from 0 to {count - 1}"
                 )
-
-
-def _shared_width(clip: nn.Module) -> int:
-    text = clip if hasattr(clip, "token_embedding") else clip.text
-    projection = text.text_projection
-    return projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]

@@ -1,18 +1,19 @@
 """Building an encoder by name: a CLIP of open_clip, or of a plug-in, with weights."""
 
-import difflib
 from dataclasses import dataclass
 
 import open_clip
 from torch import nn
 
 from d2host.engine.errors import ConfigError
-from declip.models.attention import AttentionScale, ContextType
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
-from declip.models.towers.select import FAMILIES
+from declip.models.towers.select import advice
 from declip.models.weights import load_encoder_weights
 from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
+
+RANDOM = "random"  # as weights: those a model is initialised with
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,20 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     Without a tag nothing is downloaded.
 
     Raises:
-        ConfigError: the name or the tag is unknown, or the tag's weights cannot be had.
+        ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
     """
+    check_name(name)
     added = from_plugins("encoders")
+    tags = [] if name in added else open_clip.list_pretrained_tags_by_model(name)
+    if tag is not None and tag.lower().replace("-", "_") not in {known.lower().replace("-", "_") for known in tags}:
+        raise ConfigError(f"weights '{tag}' of '{name}' are unknown: give {known_weights(name)}")
     if name in added:
-        if tag:
-            known = ", ".join(from_plugins("weights"))
-            raise ConfigError(
-                f"'{tag}' is neither a weight file nor known for '{name}': give one of {known}, or a path"
-            )
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
-    if open_clip.get_model_config(name) is None:
-        close = difflib.get_close_matches(name, [*added, *open_clip.list_models()], n=4, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}? " if close else ""
-        raise ConfigError(f"encoder '{name}' is unknown: {hint}Supported are {FAMILIES}")
-    if tag is not None:
-        _check_tag(name, tag)
     try:
         clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ImportError) as error:
         if tag is None:
-            raise
+            raise ConfigError(f"encoder '{name}' cannot be built ({type(error).__name__}: {error})") from error
         raise ConfigError(
             f"weights '{tag}' of '{name}' could not be downloaded or read ({type(error).__name__}: {error}): check "
             "the network, or download the file by hand and give its path"
@@ -59,11 +53,28 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
 
 
-def _check_tag(name: str, tag: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse names that neither open_clip nor a plug-in knows.
+
+    Raises:
+        ConfigError: naming those that come closest.
+    """
+    added = from_plugins("encoders")
+    if name not in added and open_clip.get_model_config(name) is None:
+        raise ConfigError(f"encoder '{name}' is unknown: {advice(name, added)}")
+
+
+def known_weights(name: str) -> str:
+    """What may be given as weights of a model, in words.
+
+    >>> known_weights("EVA02-B-16")
+    "an open_clip tag of 'EVA02-B-16' (merged2b_s8b_b131k), a weight file, or random"
+    """
+    if name in from_plugins("encoders"):
+        return f"a name that a plug-in adds ({', '.join(from_plugins('weights'))}), a weight file, or random"
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag.lower().replace("-", "_") not in {known.lower().replace("-", "_") for known in tags}:
-        known = f"the tags of '{name}' are {', '.join(tags)}" if tags else f"'{name}' has no pretrained tags"
-        raise ConfigError(f"weights '{tag}' are neither a file nor an open_clip tag: {known}")
+    tag = f"an open_clip tag of '{name}' ({', '.join(tags)}), " if tags else ""
+    return f"{tag}a weight file, or random"
 
 
 def load_tokenizer(name: str):
@@ -86,6 +97,11 @@ class _OpenCLIPTokenizer:
         if self._tokenizer is None:
             try:
                 self._tokenizer = open_clip.get_tokenizer(self.name)
+            except ImportError as error:
+                raise ConfigError(
+                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): "
+                    f"pip install {error.name or 'transformers'}"
+                ) from error
             except OSError as error:
                 raise ConfigError(f"the tokenizer of '{self.name}' could not be downloaded: {error}") from error
         return self._tokenizer(texts)
@@ -100,20 +116,28 @@ def build_encoder(
     """Build an encoder by name.
 
     Args:
-        name: any open_clip name of a supported family (``EVA02-B-16``, ``ViT-L-14-336``, ...) or ``nano``.
-        weights: None or empty for random weights, an open_clip pretrained tag, a path to a weight file, or, for
-            ``nano``, one of the shipped ``nano-clip`` and ``nano-declip``.
+        name: any open_clip name of a supported family (``EVA02-B-16``, ``ViT-L-14-336``, ...), or what a plug-in adds
+            (``nano``).
+        weights: an open_clip pretrained tag, a path to a weight file, what a plug-in adds (``nano-clip``,
+            ``nano-declip``), or ``random``.
         context: a :class:`ContextType` value; None: what the weight file says, else ``qk``.
         attention_scale: an :class:`AttentionScale` value; None: what the weight file says, else ``sqrt_d``.
 
     Raises:
-        ConfigError: unknown name, tag, context or scale.
+        ConfigError: unknown name, tag, context or scale; no weights.
         CheckpointError: the weight file is missing, corrupt or made for another model.
+
+    >>> encoder = build_encoder("nano", "nano-clip", context="qk")
+    >>> encoder.patch_size, encoder.embed_dim, encoder.num_blocks
+    (8, 128, 6)
     """
-    weights = str(from_plugins("weights").get(weights, weights)) if weights else None
-    path = weights if weights and is_weight_file(weights) else None
+    if not weights:
+        check_name(name)
+        raise ConfigError(f"encoder '{name}' has no weights: give {known_weights(name)}")
+    source = str(from_plugins("weights").get(weights, weights))
+    path = source if source != RANDOM and is_weight_file(source) else None
     metadata = read_metadata(path) if path else {}
-    model = create_clip(name, tag=weights if weights and not path else None)
+    model = create_clip(name, tag=None if path or source == RANDOM else source)
     encoder = DenseCLIP(
         model.clip,
         name=name,

@@ -9,11 +9,14 @@ import difflib
 
 import timm
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from d2host.engine.errors import CheckpointError, ConfigError
 from d2host.engine.precision import Precision
 from declip.plugins import from_plugins
+from declip.teachers.base import FrozenTeacher, Views
+from declip.teachers.targets import Features
 from declip.weights.files import read_state_dict
 
 TEACHERS = {
@@ -27,7 +30,7 @@ TEACHERS = {
 PRETRAINED, RANDOM = "pretrained", "random"
 
 
-class FoundationTeacher(nn.Module):
+class FoundationTeacher(FrozenTeacher):
     """A frozen vision transformer of timm that gives one feature per patch.
 
     Args:
@@ -41,7 +44,13 @@ class FoundationTeacher(nn.Module):
     Raises:
         ConfigError: the model is unknown, no vision transformer, or its weights cannot be had.
         CheckpointError: the weight file is of another model.
+
+    >>> teacher = FoundationTeacher("nano-vfm")
+    >>> teacher(teacher.normalize(torch.rand(1, 3, 64, 96) * 255)).shape
+    torch.Size([1, 96, 8, 12])
     """
+
+    gives = Features
 
     def __init__(self, name: str, weights: str = PRETRAINED, precision: Precision = Precision.FP32) -> None:
         super().__init__()
@@ -53,10 +62,6 @@ class FoundationTeacher(nn.Module):
         statistics = self.model.pretrained_cfg
         self.register_buffer("pixel_mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(statistics["std"]).view(3, 1, 1), persistent=False)
-
-    def train(self, mode: bool = True) -> "FoundationTeacher":
-        """A teacher stays in evaluation mode."""
-        return super().train(False)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Images in 0..255 → what the model was trained on."""
@@ -76,9 +81,12 @@ class FoundationTeacher(nn.Module):
             features = self.model.forward_features(images.to(self.precision.dtype))
         if features.dim() == 4:  # SAM: the neck's output, a map already
             return features.float()
-        grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
         patches = features[:, self.model.num_prefix_tokens :]
-        return patches.transpose(1, 2).unflatten(2, grid).float()
+        return rearrange(patches, "b (h w) c -> b c h w", h=images.shape[-2] // self.patch_size).float()
+
+    def teach(self, views: Views) -> Features:
+        """Features of every patch of images."""
+        return Features(self(self.normalize(views.foundation)))
 
 
 def _create(name: str, weights: str) -> nn.Module:

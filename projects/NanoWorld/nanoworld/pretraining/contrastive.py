@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2host import comm
 from declip.models.encoder import DenseCLIP
-from declip.models.factory import build_encoder
+from declip.models.factory import RANDOM, build_encoder
 from nanoworld.attention_backend import quick_attention
 
 HIGHEST_SCALE = 100.0  # of the logits, as in CLIP
@@ -33,7 +33,7 @@ class ContrastivePretraining(nn.Module):
 
     def __init__(self, weights: str = "") -> None:
         super().__init__()
-        self.encoder: DenseCLIP = build_encoder("nano", weights or None, context="vanilla")
+        self.encoder: DenseCLIP = build_encoder("nano", weights or RANDOM, context="vanilla")
 
     def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
         """``loss_contrastive`` over all photos of all processes.
@@ -46,7 +46,7 @@ class ContrastivePretraining(nn.Module):
         tokens = torch.cat([sample["tokens"] for sample in batch]).to(device)
         with quick_attention(device):
             image = F.normalize(self.encoder.encode_image(self.encoder.normalize(photos)).float(), dim=1)
-            text = F.normalize(self.encoder.encode_tokens(tokens).float(), dim=1)
+            text = F.normalize(self.encoder.encode_text(tokens).float(), dim=1)
         scale = self.encoder.clip.logit_scale.exp().clamp(max=HIGHEST_SCALE)
         loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=comm.get_rank(), world_size=comm.get_world_size())
         return {"loss_contrastive": loss(image, text, scale)}

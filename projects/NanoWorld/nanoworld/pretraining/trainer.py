@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import nn
 
 from d2host import CfgNode, comm
-from d2host.engine import ConfiguredTrainer, OptimizerOptions, build_optimizer
+from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.loading import endless_loader
+from declip.models.factory import build_encoder
 from declip.models.weights import save_encoder
 from declip.weights.files import half_precision, save_tensors
 from nanoworld.evaluation import close_up_accuracy, evaluate_affinities, scenes_of
@@ -16,7 +17,7 @@ from nanoworld.pretraining.config import CLIP
 from nanoworld.pretraining.contrastive import ContrastivePretraining
 from nanoworld.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
 from nanoworld.pretraining.self_supervised import SelfSupervisedPretraining
-from nanoworld.vfm import VFM_NAME
+from nanoworld.vfm import VFM_NAME, create_nano_vfm
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -25,13 +26,13 @@ def build_pretraining(cfg: CfgNode) -> nn.Module:
     """The model of ``MODEL.PRETRAINING`` on ``MODEL.DEVICE``."""
     options = cfg.MODEL.PRETRAINING
     if options.KIND == CLIP:
-        model: nn.Module = ContrastivePretraining(options.WEIGHTS)
+        model: nn.Module = ContrastivePretraining()
     else:
-        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION, options.WEIGHTS)
+        model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION)
     return model.to(cfg.MODEL.DEVICE)
 
 
-class PretrainingTrainer(ConfiguredTrainer):
+class PretrainingTrainer(Trainer):
     """Trains a nano model as a config says.
 
     Args:
@@ -40,17 +41,23 @@ class PretrainingTrainer(ConfiguredTrainer):
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
-        self.pretraining = model
+        self.cfg, self.pretraining = cfg, model
         vectors = {name for name, parameter in model.named_parameters() if parameter.dim() < 2}
-        solver = cfg.SOLVER
-        options = OptimizerOptions(
-            lr=solver.BASE_LR,
-            weight_decay=solver.WEIGHT_DECAY,
-            no_decay=vectors,
-            betas=tuple(solver.BETAS),
-            eps=solver.EPS,
-        )
-        super().__init__(cfg, model, build_optimizer(model, options))
+        optimizer = build_optimizer(model, OptimizerOptions.from_config(cfg, no_decay=vectors))
+        super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
+
+    def load_weights(self, path: str | Path) -> None:
+        """Give the model the weights of a run's checkpoint, of :meth:`export`, or those that are shipped by name.
+
+        Raises:
+            CheckpointError: they are missing, corrupt, unsafe, or of another model.
+        """
+        if Path(path).suffix == ".pth":
+            super().load_weights(path)
+        elif isinstance(self.pretraining, ContrastivePretraining):
+            self.pretraining.encoder.load_state_dict(build_encoder("nano", path, context="vanilla").state_dict())
+        else:
+            self.pretraining.backbone.load_state_dict(create_nano_vfm(str(path)).state_dict())
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of scenes from an iteration on."""

@@ -1,13 +1,18 @@
-"""The paper in miniature: its tables recomputed in the nano world, and whether they show what the paper's show.
+"""The paper reproduced in the nano world: its tables computed again, and whether they show what the paper's show.
 
 * :mod:`tables`: rows, as command-line options, and claims
 * :class:`Runs` (:mod:`runs`): the command lines behind a row, each run once and remembered
 * :mod:`report`: means and deviations over seeds, verdicts, Markdown and a plot; :mod:`comparison`: pictures
 """
 
-from nanoworld.reproduce.comparison import compare_predictions
-from nanoworld.reproduce.report import Report
-from nanoworld.reproduce.runs import Runs
-from nanoworld.reproduce.tables import TABLES, Claim, Row, RowKind, Table
+import lazy_loader
 
-__all__ = ["TABLES", "Claim", "Report", "Row", "RowKind", "Runs", "Table", "compare_predictions"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "comparison": ["compare_predictions"],
+        "report": ["Report"],
+        "runs": ["Runs"],
+        "tables": ["TABLES", "Claim", "Row", "RowKind", "Table"],
+    },
+)

@@ -85,7 +85,7 @@ def test_accuracy_is_averaged_over_classes_that_occur():
 
 @pytest.mark.parametrize("method", list(RegionMethod))
 def test_a_region_is_given_the_class_whose_text_its_feature_matches(regions, method):
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     dense, grass = encoder.encode_contexts, encoder.encode_text(["a photo of a grass"])[0].detach()
 
     def features_of_grass(images, contexts):
@@ -102,7 +102,7 @@ def test_a_region_is_given_the_class_whose_text_its_feature_matches(regions, met
 
 def test_images_at_once_and_small_sides_change_nothing(regions):
     torch.manual_seed(0)
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     for method in RegionMethod:
         results = [
             classify_regions(encoder, regions, 16, method=method, images_at_once=count).summary() for count in (1, 2)
@@ -112,7 +112,7 @@ def test_images_at_once_and_small_sides_change_nothing(regions):
 
 def test_kinds_of_features_are_compared_together_as_they_are_alone(regions):
     torch.manual_seed(0)
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     contexts, methods = (ContextType.Q, ContextType.MASKCLIP), (RegionMethod.BOXES, RegionMethod.MASKS)
     together = compare_regions(encoder, regions, 64, contexts=contexts, methods=methods)
     assert set(together) == {(context, method) for context in contexts for method in methods}
@@ -122,13 +122,13 @@ def test_kinds_of_features_are_compared_together_as_they_are_alone(regions):
 
 
 def test_crops_are_not_compared_together_with_dense_features(regions):
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     with pytest.raises(ValueError, match="in a call of their own"):
         compare_regions(encoder, regions, 64, contexts=(ContextType.QK,), methods=list(RegionMethod))
 
 
 def test_the_report_holds_every_class_and_side(regions, tmp_path):
-    encoder = build_encoder("nano").eval()
+    encoder = build_encoder("nano", "random").eval()
     results = {("qk, boxes", side): classify_regions(encoder, regions, side) for side in (32, 64)}
     table = write_report(results, regions.class_names, tmp_path / "out")
     assert table.count("qk, boxes") == 2

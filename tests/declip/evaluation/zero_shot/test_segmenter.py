@@ -14,7 +14,7 @@ VOCABULARY = Vocabulary.of(["red ring; scarlet ring", "grass", "background", "bl
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    return build_encoder("nano", context="qk").eval()
+    return build_encoder("nano", "random", context="qk").eval()
 
 
 def build(encoder, **settings):
@@ -82,7 +82,7 @@ def test_context_types_are_compared_together_as_they_are_alone(encoder):
 
 
 def build_as(encoder, context):
-    other = build_encoder("nano", context=context.value).eval()
+    other = build_encoder("nano", "random", context=context.value).eval()
     other.load_state_dict(encoder.state_dict())
     return other
 

@@ -8,19 +8,14 @@
 Source: DeCLIP (CVPR 2025), Table 5; ClearCLIP (ECCV 2024).
 """
 
-from declip.evaluation.zero_shot.protocol import DATASETS, PRESETS, Protocol, known_presets, protocol_of
-from declip.evaluation.zero_shot.run import evaluate_zero_shot
-from declip.evaluation.zero_shot.segmenter import ZeroShotSegmenter
-from declip.evaluation.zero_shot.vocabulary import Vocabulary, zero_shot_vocabulary
+import lazy_loader
 
-__all__ = [
-    "DATASETS",
-    "PRESETS",
-    "Protocol",
-    "Vocabulary",
-    "ZeroShotSegmenter",
-    "evaluate_zero_shot",
-    "known_presets",
-    "protocol_of",
-    "zero_shot_vocabulary",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "protocol": ["DATASETS", "PRESETS", "Protocol", "known_presets", "protocol_of"],
+        "run": ["evaluate_zero_shot"],
+        "segmenter": ["ZeroShotSegmenter"],
+        "vocabulary": ["Vocabulary", "zero_shot_vocabulary"],
+    },
+)

@@ -3,29 +3,33 @@
 Shape legend
     B     images                         L   tokens: prefix (class token) then h*w patches in raster order
     h, w  grid of patches                D   width of the tower       E   width of the shared image-text space
-    H, d  heads and channels per head
+    d     channels per head
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from declip.models.towers.rotary import Rotary
+from declip.models.fused import fused_form
 
 
 class Tokens(NamedTuple):
-    """A tower's tokens on their way through the blocks."""
+    """A tower's tokens on their way through the blocks.
 
-    x: Tensor  # B×L×D
-    rotary: Rotary | None = None  # angles of the grid, for towers that turn queries and keys
+    Attributes:
+        x: B×L×D.
+        rope: h*w×2d sines and cosines, as timm's blocks take them; None in towers that turn no queries and keys.
+    """
+
+    x: Tensor
+    rope: Tensor | None = None
 
 
 class ImageTower(ABC):
-    """A vision transformer as open_clip built it, seen block by block.
+    """A vision transformer as open_clip built it, seen block by block: its own modules are called, one after another.
 
     The adapter owns no parameters: it refers to those of ``visual``.
 
@@ -33,10 +37,9 @@ class ImageTower(ABC):
         patch_size: side of a patch, pixels.
         image_size: native side of the input, pixels.
         width: D.
-        num_heads: H.
+        num_heads: attention heads.
         num_prefix_tokens: tokens before the patches.
         pooled_tokens: how many of the first tokens the image embedding depends on once all blocks have run; None: all.
-        freeze_keys: whether gradients stop at the key rows of a projection that queries, keys and values share.
     """
 
     patch_size: int
@@ -45,7 +48,6 @@ class ImageTower(ABC):
     num_heads: int
     num_prefix_tokens: int
     pooled_tokens: int | None = None
-    freeze_keys: bool = False
 
     @property
     @abstractmethod
@@ -53,12 +55,30 @@ class ImageTower(ABC):
         """The transformer blocks, first to last."""
 
     @abstractmethod
-    def embed(self, images: Tensor) -> Tokens:
-        """Normalised images B×3×(h*patch)×(w*patch) → tokens with positions for that grid."""
+    def embed(self, images: Tensor, drop_patches: bool = False) -> Tokens:
+        """Normalised images B×3×(h*patch)×(w*patch) → tokens with positions for that grid.
 
-    @abstractmethod
+        Args:
+            images: the images.
+            drop_patches: let the tower's patch dropout act in training, which leaves no grid behind.
+        """
+
     def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
-        """Block ``index`` exactly as CLIP has it; what comes out are the first ``count`` tokens, or all."""
+        """Tokens after block ``index``, run as CLIP has it.
+
+        Without gradients a block may run in a faster form of the same result (:mod:`declip.models.fused`).
+
+        Args:
+            index: of the block.
+            tokens: that enter it.
+            count: how many of the first tokens are wanted; None: all. The others may be left out.
+        """
+        block = self.blocks[index]
+        fused = fused_form(block)
+        if fused is not None:
+            return tokens._replace(x=fused(block, tokens.x, tokens.rope, count))
+        rope = {} if tokens.rope is None else {"rope": tokens.rope}
+        return tokens._replace(x=block(tokens.x, **rope))
 
     @abstractmethod
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,8 +89,8 @@ class ImageTower(ABC):
         """The last block's output projection (after its inner norm, if any), B×L×D → B×L×D."""
 
     @abstractmethod
-    def last_feed_forward(self, x: Tensor) -> Tensor:
-        """The last block's feed-forward half with its residual, B×L×D → B×L×D."""
+    def last_feed_forward(self, residual: Tensor, attended: Tensor) -> Tensor:
+        """What the last block makes of its attention's output B×L×D and a residual that broadcasts to it, B×L×D."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -79,14 +99,6 @@ class ImageTower(ABC):
     @abstractmethod
     def pool(self, x: Tensor) -> Tensor:
         """The image embedding of the last block's output as CLIP has it, B×L×D → B×E."""
-
-    def split_heads(self, x: Tensor) -> Tensor:
-        """B×L×D → B×H×L×d."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-    def merge_heads(self, x: Tensor) -> Tensor:
-        """B×H×L×d → B×L×D."""
-        return x.transpose(1, 2).flatten(2)
 
 
 def resample_positions(positions: Tensor, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
@@ -99,11 +111,10 @@ def resample_positions(positions: Tensor, grid: tuple[int, int], num_prefix_toke
 
     Returns:
         (prefix + h*w)×D.
+
+    >>> import torch
+    >>> resample_positions(torch.zeros(1 + 4 * 4, 8), (6, 3), num_prefix_tokens=1).shape
+    torch.Size([19, 8])
     """
-    prefix, patches = positions.split([num_prefix_tokens, len(positions) - num_prefix_tokens])
-    side = round(len(patches) ** 0.5)
-    if grid == (side, side):
-        return positions
-    patches = patches.T.unflatten(1, (side, side))[None]
-    patches = F.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False).to(positions.dtype)
-    return torch.cat([prefix, patches[0].flatten(1).T])
+    options = {"new_size": list(grid), "num_prefix_tokens": num_prefix_tokens, "antialias": False}
+    return resample_abs_pos_embed(positions[None], **options)[0]

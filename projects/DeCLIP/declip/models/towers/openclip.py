@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from declip.models.towers.base import ImageTower, Tokens, resample_positions
-from declip.models.towers.residual import feed_forward, project_qkv, run_residual_block
 
 
 class OpenCLIPTower(ImageTower):
@@ -32,30 +32,29 @@ class OpenCLIPTower(ImageTower):
         """The transformer blocks, first to last."""
         return self.visual.transformer.resblocks
 
-    def embed(self, images: Tensor) -> Tokens:
+    def embed(self, images: Tensor, drop_patches: bool = False) -> Tokens:
         """See :class:`ImageTower`."""
-        patches = self.visual.conv1(images)
-        class_token = self.visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
+        visual = self.visual
+        patches = visual.conv1(images)
+        class_token = visual.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
         x = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
-        positions = resample_positions(self.visual.positional_embedding, tuple(patches.shape[-2:]), 1)
-        return Tokens(self.visual.ln_pre(x + positions.to(x.dtype)))
-
-    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
-        """See :class:`ImageTower`."""
-        block = self.blocks[index]
-        return Tokens(run_residual_block(block, tokens.x, causal=False, freeze_keys=self.freeze_keys, count=count))
+        x = x + resample_positions(visual.positional_embedding, tuple(patches.shape[-2:]), 1).to(x.dtype)
+        return Tokens(visual.ln_pre(visual.patch_dropout(x) if drop_patches else x))
 
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See :class:`ImageTower`."""
-        return project_qkv(self.blocks[-1], x, self.freeze_keys)
+        """See :class:`ImageTower`. One tensor of ``nn.MultiheadAttention`` holds the three projections."""
+        block = self.blocks[-1]
+        return F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
 
     def last_output(self, attended: Tensor) -> Tensor:
         """See :class:`ImageTower`."""
-        return self.blocks[-1].attn.out_proj(attended)
+        block = self.blocks[-1]
+        return block.ls_1(block.attn.out_proj(attended))
 
-    def last_feed_forward(self, x: Tensor) -> Tensor:
+    def last_feed_forward(self, residual: Tensor, attended: Tensor) -> Tensor:
         """See :class:`ImageTower`."""
-        return feed_forward(self.blocks[-1], x)
+        block, x = self.blocks[-1], residual + attended
+        return x + block.ls_2(block.mlp(block.ln_2(x)))
 
     def project(self, x: Tensor) -> Tensor:
         """See :class:`ImageTower`."""

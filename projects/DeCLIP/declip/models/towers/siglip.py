@@ -7,8 +7,6 @@ when that token is all it sees, so each token passes the pool by itself.
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
@@ -27,6 +25,7 @@ class SigLIPTower(ImageTower):
     def __init__(self, visual: TimmModel) -> None:
         self.visual = visual
         self.trunk = visual.trunk
+        self.trunk.patch_embed.strict_img_size = False  # images of any size
         self.patch_size = self.trunk.patch_embed.patch_size[0]
         self.image_size = self.trunk.patch_embed.img_size[0]
         self.width = self.trunk.embed_dim
@@ -37,41 +36,29 @@ class SigLIPTower(ImageTower):
         """The transformer blocks, first to last."""
         return self.trunk.blocks
 
-    def embed(self, images: Tensor) -> Tokens:
+    def embed(self, images: Tensor, drop_patches: bool = False) -> Tokens:
         """See :class:`ImageTower`."""
-        patches = self.trunk.patch_embed.proj(images)
-        x = self.trunk.patch_embed.norm(patches.flatten(2).transpose(1, 2))
-        positions = resample_positions(self.trunk.pos_embed[0], tuple(patches.shape[-2:]), 0)
-        return Tokens(self.trunk.norm_pre(x + positions.to(x.dtype)))
-
-    def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
-        """See :class:`ImageTower`."""
-        block, x = self.blocks[index], tokens.x
-        queries, keys, values = (self.split_heads(tensor) for tensor in self._projections(block, x))
-        attended = self.merge_heads(F.scaled_dot_product_attention(queries[:, :, :count], keys, values))
-        x = x[:, :count] + block.ls1(block.attn.proj(attended))
-        return Tokens(x + block.ls2(block.mlp(block.norm2(x))))
-
-    def _projections(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, bias = block.attn.qkv.weight, block.attn.qkv.bias
-        if self.freeze_keys:
-            (query, key, value), (query_bias, key_bias, value_bias) = weight.chunk(3), bias.chunk(3)
-            weight = torch.cat([query, key.detach(), value])
-            bias = torch.cat([query_bias, key_bias.detach(), value_bias])
-        return F.linear(block.norm1(x), weight, bias).chunk(3, dim=-1)
+        trunk = self.trunk
+        grid = images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size
+        x = trunk.patch_embed(images)
+        x = trunk.pos_drop(x + resample_positions(trunk.pos_embed[0], grid, 0).to(x.dtype))
+        return Tokens(trunk.norm_pre(trunk.patch_drop(x) if drop_patches else x))
 
     def last_projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See :class:`ImageTower`."""
-        return self._projections(self.blocks[-1], x)
+        """See :class:`ImageTower`. One layer holds the three projections."""
+        block = self.blocks[-1]
+        return block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)
 
     def last_output(self, attended: Tensor) -> Tensor:
         """See :class:`ImageTower`."""
-        return self.blocks[-1].attn.proj(attended)
+        block = self.blocks[-1]
+        return block.ls1(block.attn.proj_drop(block.attn.proj(attended)))
 
-    def last_feed_forward(self, x: Tensor) -> Tensor:
+    def last_feed_forward(self, residual: Tensor, attended: Tensor) -> Tensor:
         """See :class:`ImageTower`."""
         block = self.blocks[-1]
-        return x + block.ls2(block.mlp(block.norm2(x)))
+        x = residual + block.drop_path1(attended)
+        return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
     def project(self, x: Tensor) -> Tensor:
         """See :class:`ImageTower`: every token passes the attention pool alone."""
@@ -83,4 +70,5 @@ class SigLIPTower(ImageTower):
         return self._head(self.trunk.attn_pool(self.trunk.norm(x)))
 
     def _head(self, x: Tensor) -> Tensor:
-        return self.visual.head(self.trunk.head(self.trunk.fc_norm(x)))
+        trunk = self.trunk
+        return self.visual.head(trunk.head(trunk.head_drop(trunk.fc_norm(x))))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from catseg.modeling.regions import attend, axis_segments, region_attention, region_layout
+from catseg.modeling.window_attention import attend, axis_segments, window_attention, window_layout
 
 
 def test_a_shifted_window_cuts_an_axis_into_short_full_and_short_segments():
@@ -21,20 +21,20 @@ def test_a_shift_of_a_whole_window_is_refused():
 @pytest.mark.parametrize("grid", [(24, 24), (7, 10), (5, 3)])
 @pytest.mark.parametrize("shift", [0, 2])
 def test_a_layout_holds_every_token_once(grid, shift):
-    layout = region_layout(grid, 4, shift)
+    layout = window_layout(grid, 4, shift)
     assert torch.equal(layout.order.sort().values, torch.arange(grid[0] * grid[1]))
     assert torch.equal(layout.order[layout.position], torch.arange(grid[0] * grid[1]))
     assert sum(count * size for count, size in layout.groups) == grid[0] * grid[1]
 
 
-def test_the_published_grid_has_nine_regions_in_three_groups():
-    assert region_layout((24, 24), 12, 6).groups == ((1, 144), (4, 72), (4, 36))
+def test_the_published_grid_has_nine_windows_in_three_groups():
+    assert window_layout((24, 24), 12, 6).groups == ((1, 144), (4, 72), (4, 36))
 
 
 @pytest.mark.parametrize("grid", [(6, 6), (5, 9)])
-def test_tokens_attend_to_exactly_their_own_region(grid):
+def test_tokens_attend_to_exactly_their_own_window(grid):
     """Against dense attention with a mask made from the segments of both axes."""
-    layout, heads, channels = region_layout(grid, 4, 2), 2, 6
+    layout, heads, channels = window_layout(grid, 4, 2), 2, 6
     tokens = torch.randn(3, grid[0] * grid[1], 3 * channels, dtype=torch.float64)
     rows = torch.cat([torch.full((len(s),), i) for i, s in enumerate(axis_segments(grid[0], 4, 2))])
     columns = torch.cat([torch.full((len(s),), i) for i, s in enumerate(axis_segments(grid[1], 4, 2))])
@@ -42,7 +42,8 @@ def test_tokens_attend_to_exactly_their_own_region(grid):
     queries, keys, values = tokens.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(region[:, None] != region, float("-inf"))
     expected = (scores.softmax(-1) @ values).transpose(1, 2).flatten(2)
-    attended = region_attention(tokens[:, layout.order], layout.groups, heads)[:, layout.position]
+    attended = window_attention(*tokens[:, layout.order].chunk(3, dim=-1), layout.groups, heads, scale=1.0)
+    attended = attended[:, layout.position]
     torch.testing.assert_close(attended, expected)
 
 

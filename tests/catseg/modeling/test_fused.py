@@ -2,8 +2,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from catseg.modeling.category import linear_attention
-from catseg.modeling.folding import after_norm, standardize, upsample_then_convolve
+from catseg.modeling.category import TextGuidance, linear_attention
+from catseg.modeling.fused import after_norm, standardize, upsample_then_convolve
 
 
 def test_a_folded_norm_equals_the_norm_followed_by_the_linear_map():
@@ -11,7 +11,7 @@ def test_a_folded_norm_equals_the_norm_followed_by_the_linear_map():
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     x = torch.randn(3, 5, 6, dtype=torch.float64)
-    folded = after_norm(norm, linear.weight, linear.bias)
+    folded = after_norm(norm, linear)
     torch.testing.assert_close(folded(standardize(x, torch.float64)), linear(norm(x)))
 
 
@@ -30,7 +30,8 @@ def test_padding_sums_equal_really_padded_linear_attention():
     padded_keys = torch.cat([keys, pad_key.expand(1, heads, padding, -1)], dim=2)
     padded_values = torch.cat([values, pad_value.expand(1, heads, padding, -1)], dim=2)
     zero = torch.zeros((), dtype=torch.float64)
-    expected = linear_attention(queries, padded_keys, padded_values, zero, zero)
+    expected = linear_attention(queries, padded_keys, padded_values, TextGuidance(zero, zero, zero, zero))
     mapped = (F.elu(pad_key) + 1).transpose(1, 2)
-    got = linear_attention(queries, keys, values, padding * mapped, padding * mapped * pad_value)
+    sums = TextGuidance(zero, zero, padding * mapped, padding * mapped * pad_value)
+    got = linear_attention(queries, keys, values, sums)
     torch.testing.assert_close(got, expected)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from d2host.engine.errors import ConfigError
+from declip.distill import build_distillation, get_distillation_cfg
+from declip.distill.build import build_dataset
+from declip.distill.student import trainable_names
+from declip.losses import StudentFeature
+
+CPU = ("MODEL.DEVICE", "cpu")
+
+
+def built(*options):
+    return build_distillation(get_distillation_cfg("distill_nano.yaml", [*CPU, *options]))
+
+
+@pytest.mark.parametrize(
+    ("options", "teachers", "features"),
+    [
+        ((), {"clip", "foundation"}, {"content", "context"}),
+        (("MODEL.DISTILL.TERMS", "['content']"), {"clip"}, {"content"}),
+        (("MODEL.DISTILL.TERMS", "['context']"), {"foundation"}, {"context"}),
+        (("MODEL.DISTILL.CONTEXT.FEATURE", "content"), {"clip", "foundation"}, {"content"}),
+    ],
+    ids=["both", "content", "context", "context on content"],
+)
+def test_only_teachers_that_a_term_needs_are_built_and_only_what_terms_read_trains(options, teachers, features):
+    model = built(*options)
+    assert set(model.teachers) == teachers
+    training = {name for name, parameter in model.student.named_parameters() if parameter.requires_grad}
+    assert training == trainable_names(model.student, {StudentFeature(feature) for feature in features})
+
+
+def test_the_config_says_weights_distance_and_rows():
+    model = built("MODEL.DISTILL.CONTENT.WEIGHT", "2.0", "MODEL.DISTILL.CONTEXT.ROWS", "7")
+    assert model.weights == {"content": 2.0, "context": 0.03}
+    assert model.terms["context"].rows_at_once == 7
+
+
+def test_a_copy_to_interpolate_with_is_made_only_where_it_is_wanted():
+    assert built().original is None
+    half = ("MODEL.DISTILL.ENSEMBLE_ALPHA", "0.5", "SOLVER.AMP.ENABLED", "True")
+    model = built(*half)
+    assert model.original is model.teachers["clip"].encoder  # one copy for both, exact
+    assert {parameter.dtype for parameter in model.original.parameters()} == {torch.float32}
+    assert built(*half, "MODEL.DISTILL.TERMS", "['context']").original is not None
+
+
+def test_random_teachers_are_those_of_the_seed():
+    first, again, other = (
+        built("MODEL.TEACHER.WEIGHTS", "random", "SEED", seed).teachers["foundation"].model.blocks[0].attn.qkv.weight
+        for seed in ("3", "3", "4")
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_more_blocks_than_there_are_is_refused_with_its_key():
+    with pytest.raises(ConfigError, match=r"MODEL.DISTILL.LAST_N_BLOCKS is impossible: .* 'nano' has 6 blocks"):
+        built("MODEL.DISTILL.LAST_N_BLOCKS", "9")
+
+
+@pytest.mark.parametrize("key", ["INPUT.STUDENT_SIZE", "INPUT.CROP_SIZE"])
+def test_sides_that_the_patch_does_not_divide_are_refused_with_their_key(key):
+    options = [*CPU, key, "65", "DATASETS.IMAGES", "nano_val"]
+    cfg = get_distillation_cfg("distill_nano.yaml", options)
+    with pytest.raises(ConfigError, match=f"{key}.* is impossible: .* 65 is no multiple"):
+        build_dataset(cfg, build_distillation(cfg))

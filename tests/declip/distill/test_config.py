@@ -1,0 +1,55 @@
+import pytest
+
+from d2host.engine.errors import ConfigError
+from declip.distill import get_distillation_cfg
+
+NANO = "distill_nano.yaml"
+IMPOSSIBLE = {
+    "no term": (["MODEL.DISTILL.TERMS", "[]"], "MODEL.DISTILL.TERMS is empty"),
+    "unknown term": (["MODEL.DISTILL.TERMS", "['style']"], "MODEL.DISTILL.TERMS 'style' is unknown: .*'content'"),
+    "a term twice": (["MODEL.DISTILL.TERMS", "['content', 'content']"], "MODEL.DISTILL.TERMS names 'content' twice"),
+    "weight of content": (
+        ["MODEL.DISTILL.CONTENT.WEIGHT", "0.0"],
+        "MODEL.DISTILL.CONTENT.WEIGHT is 0.0: it must be po",
+    ),
+    "weight of context": (
+        ["MODEL.DISTILL.CONTEXT.WEIGHT", "-1."],
+        "MODEL.DISTILL.CONTEXT.WEIGHT is -1.0: it must be p",
+    ),
+    "no context feature": (
+        ["MODEL.ENCODER.CONTEXT", "vanilla"],
+        "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT 'vanilla'",
+    ),
+    "unknown feature": (["MODEL.DISTILL.CONTEXT.FEATURE", "tokens"], "MODEL.DISTILL.CONTEXT.FEATURE 'tokens' is unk"),
+    "unknown distance": (["MODEL.DISTILL.CONTEXT.DISTANCE", "l1"], "MODEL.DISTILL.CONTEXT.DISTANCE 'l1' is unknown"),
+    "no rows": (["MODEL.DISTILL.CONTEXT.ROWS", "0"], "MODEL.DISTILL.CONTEXT.ROWS is 0"),
+    "nothing of the student": (["MODEL.DISTILL.ENSEMBLE_ALPHA", "0.0"], "MODEL.DISTILL.ENSEMBLE_ALPHA is 0.0"),
+    "no regions": (["TEST.REGIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_can_only_fail_later_is_refused_with_its_key(case):
+    overrides, sentence = IMPOSSIBLE[case]
+    with pytest.raises(ConfigError, match=sentence):
+        get_distillation_cfg(NANO, overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["MODEL.DISTILL.TERMS", "['content']", "MODEL.ENCODER.CONTEXT", "vanilla"],
+        ["MODEL.DISTILL.CONTEXT.FEATURE", "content", "MODEL.ENCODER.CONTEXT", "maskclip"],
+        ["MODEL.DISTILL.TERMS", "['context']"],
+        ["TEST.EVAL_PERIOD", "0", "TEST.REGIONS", ""],
+    ],
+)
+def test_what_can_work_is_accepted(overrides):
+    get_distillation_cfg(NANO, overrides)
+
+
+def test_by_default_nothing_is_validated_and_every_weight_is_that_of_the_paper():
+    cfg = get_distillation_cfg()
+    assert (cfg.TEST.EVAL_PERIOD, cfg.TEST.REGIONS) == (0, "")
+    assert list(cfg.MODEL.DISTILL.TERMS) == ["content", "context"]
+    assert (cfg.MODEL.DISTILL.CONTENT.WEIGHT, cfg.MODEL.DISTILL.CONTEXT.WEIGHT) == (1.0, 0.25)
