@@ -49,3 +49,11 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
     assert incomplete.returncode == 2 and "unpack gtFine_trainvaltest.zip" in incomplete.stderr
     unknown = run("check_datasets.py", "voc", root=tmp_path)
     assert unknown.returncode == 2 and "dataset 'voc' is unknown: choose among" in unknown.stderr
+
+
+def test_preparation_imports_neither_torch_nor_scipy():
+    rooms = "ade20k, check, cityscapes, coco, command, panoptic, pascal"
+    heavy = ["torch", "torchvision", "timm", "open_clip", "scipy", "matplotlib"]
+    code = f"import sys; from declip.data.preparation import {rooms}; print([n for n in {heavy} if n in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr

@@ -11,6 +11,9 @@ CLASS_LISTS = Path(str(files("declip.data") / "classes"))
 def load_class_list(name_or_path: str | Path) -> list[str]:
     """The classes of a list, in label order.
 
+    >>> load_class_list("voc_20")[:3]
+    ['aeroplane', 'bicycle', 'bird']
+
     Blank lines and lines that begin with ``#`` are skipped; ``a, b`` stays one class with its synonyms.
 
     Args:

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from d2host.engine.errors import DataError
+from declip.data.batching import group_by_shape
 from declip.data.image_sources import ImageRecord
 from declip.distill.views import DistillationViews
 from declip.teachers.base import Views
@@ -81,10 +82,8 @@ class UnreadableImages:
 
 def views_by_grid(batch: Sequence[dict], device: torch.device) -> Iterator[Views]:
     """The views of a batch, images that share a grid together, as floats on a device."""
-    groups: dict[torch.Size, list[dict]] = {}
-    for sample in batch:
-        groups.setdefault(sample["student"].shape, []).append(sample)
-    for group in groups.values():
+    for members in group_by_shape(sample["student"] for sample in batch):
+        group = [batch[index] for index in members]
         stacked = {
             key: torch.stack([sample[key] for sample in group]) for key in ("student", "foundation") if key in group[0]
         }

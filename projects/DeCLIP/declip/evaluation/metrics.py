@@ -54,7 +54,16 @@ class Metrics:
 
 
 def compute_metrics(confusion: np.ndarray) -> Metrics:
-    """Everything that can be read off a confusion matrix; NaN where nothing was labelled."""
+    """Everything that can be read off a confusion matrix; NaN where nothing was labelled.
+
+    >>> prediction, sem_seg = np.array([[0, 1], [1, 1]]), np.array([[0, 1], [0, 255]])  # 255: ignored
+    >>> metrics = compute_metrics(confusion_matrix(prediction, sem_seg, num_classes=2, ignore_label=255))
+    >>> metrics.iou.tolist(), metrics.mean_iou
+    ([50.0, 50.0], 50.0)
+
+    Args:
+        confusion: K×K, of any number of images: see :func:`confusion_matrix`.
+    """
     correct = np.diag(confusion).astype(np.float64)
     pixels, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     union = pixels + predicted - correct

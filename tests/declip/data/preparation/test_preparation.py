@@ -264,6 +264,7 @@ def test_one_run_evaluates_the_six_benchmarks_with_one_model(root):
         prepare(root, 1)
     prepare_coco_stuff(root, 1)
     options = ["MODEL.ENCODER.NAME", "nano", "MODEL.ENCODER.GRID", "4", "MODEL.DEVICE", "cpu"]
+    options += ["MODEL.ENCODER.WEIGHTS", "random"]
     options += ["MODEL.SEM_SEG_HEAD.HIDDEN_DIM", "16", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "2", "TEST.VISUALIZE", "1"]
     options += ["MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_PROJECTED_DIMS", "(8, 4)"]
     options += ["TEST.SLIDING_WINDOW.ENABLED", "False", "OUTPUT_DIR", str(root / "out"), "DATALOADER.NUM_WORKERS", "0"]

@@ -14,6 +14,10 @@ from torchvision.ops import roi_align
 def pool_boxes(features: Tensor, boxes: Tensor, patch_size: int) -> Tensor:
     """The mean of each box by RoIAlign, as the content loss takes it (Eq. 7).
 
+    >>> features = torch.arange(4.0).expand(1, 3, 4)  # 3×4 patches of 16 pixels; columns are 0, 1, 2, 3
+    >>> pool_boxes(features, torch.tensor([[0, 0, 32, 48], [32, 16, 64, 32]]), patch_size=16).tolist()
+    [[0.5], [2.5]]
+
     Args:
         features: C×h×w.
         boxes: K×4 (x0, y0, x1, y1), pixels.
