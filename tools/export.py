@@ -14,16 +14,8 @@ import argparse
 import logging
 from pathlib import Path
 
-import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.checkpoint import load_model_weights
-from catseg.config import get_catseg_cfg
-from catseg.export import SegmentationProgram
-from d2host import build_model, setup_logger
-from d2host.engine import run_command
+from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
-from declip import build_encoder
-from declip.data.class_lists import load_class_list
-from declip.export import DenseProgram, export_open_clip, export_program
 from declip.models.contexts import AttentionScale, ContextType
 
 PROGRAMS = (".pt2", ".onnx")
@@ -31,6 +23,10 @@ PROGRAMS = (".pt2", ".onnx")
 
 def main(args: argparse.Namespace) -> None:
     """Export one encoder or one model."""
+    from d2host import setup_logger
+    from declip import build_encoder
+    from declip.export import DenseProgram, export_open_clip, export_program
+
     setup_logger(name="declip")
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
     if bool(args.encoder) == bool(args.config_file):
@@ -51,6 +47,14 @@ def main(args: argparse.Namespace) -> None:
 
 def export_segmentation(args: argparse.Namespace) -> str:
     """Export a CAT-Seg model with the vocabulary of ``--classes``."""
+    import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+    from catseg.checkpoint import load_model_weights
+    from catseg.config import get_catseg_cfg
+    from catseg.export import SegmentationProgram
+    from d2host import build_model
+    from declip.data.class_lists import load_class_list
+    from declip.export import export_program
+
     if args.output.suffix not in PROGRAMS or not args.classes:
         raise ConfigError("a CAT-Seg model is exported to .pt2 or .onnx, with the --classes that it shall segment")
     classes = load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes
@@ -75,7 +79,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--side", type=int, default=0, help="of an encoder program's images, pixels (default: the native side)")
     add("--classes", nargs="+", default=[], help="names, or a class list (.txt), for a CAT-Seg model")
     add("opts", nargs="*", help="KEY VALUE overrides of the config")
-    parser.set_defaults(num_gpus=1)
     return parser.parse_args()
 
 

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from catseg.config import get_catseg_cfg
 from d2host import build_model
 
 
 @pytest.fixture(scope="module")
-def weights(tiny_config, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "model.pth"
-    torch.save({"model": build_model(get_catseg_cfg(tiny_config)).state_dict()}, path)
-    return path
+def model(tiny_config, tmp_path_factory):
+    """A checkpoint beside the config of its run."""
+    cfg, folder = get_catseg_cfg(tiny_config), tmp_path_factory.mktemp("run")
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "model.pth")
+    (folder / "config.yaml").write_text(cfg.dump())
+    return folder / "model.pth"
 
 
 def test_visualize_draws_a_dataset(tool, tmp_path):
@@ -27,20 +30,28 @@ def test_visualize_names_the_datasets_it_knows(tool):
     assert "dataset 'ade' is not registered: choose among" in result.stderr
 
 
-def test_demo_segments_images_into_named_classes(tool, weights, tiny_config, tmp_path, datasets_root):
+def test_demo_segments_images_into_named_classes(tool, model, tmp_path, datasets_root):
     tool("visualize.py", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
     image = datasets_root / "nano" / "val" / "images" / "000000.png"
-    result = tool(
-        *("demo.py", "--config-file", tiny_config, "--weights", weights, "--images", image),
-        *("--classes", "grass", "red ring", "--output", tmp_path / "out"),
-    )
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "out" / "000000.png").stat().st_size > 5_000
+    for number, options in enumerate((("--model", model), ("--model", "nano", "--weights", "nano-clip"))):
+        output = tmp_path / f"out{number}"
+        result = tool("demo.py", *options, "--images", image, "--classes", "grass", "red ring", "--output", output)
+        assert result.returncode == 0, result.stderr
+        assert (output / "000000.png").stat().st_size > 5_000
 
 
-def test_demo_says_which_path_holds_no_image(tool, weights, tiny_config, tmp_path):
-    result = tool(
-        *("demo.py", "--config-file", tiny_config, "--weights", weights, "--images", tmp_path, "--classes", "grass")
-    )
+def test_demo_says_which_path_holds_no_image(tool, tmp_path):
+    result = tool("demo.py", "--model", "nano", "--images", tmp_path, "--classes", "grass")
     assert result.returncode == 2
     assert f"no image in {tmp_path}" in result.stderr
+
+
+def test_demo_writes_over_no_image_and_no_other_picture(tool, tmp_path):
+    for name in ("a/x.png", "b/x.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (32, 24)).save(tmp_path / name)
+    images = ("--images", tmp_path / "a", tmp_path / "b", "--classes", "grass", "sky")
+    result = tool("demo.py", "--model", "nano", *images, "--output", tmp_path / "a")
+    assert result.returncode == 2 and "would take the place of" in result.stderr
+    assert tool("demo.py", "--model", "nano", *images, "--output", tmp_path / "out").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x.png", "x_2.png"]

@@ -268,7 +268,7 @@ def test_one_run_evaluates_the_six_benchmarks_with_one_model(root):
     options += ["MODEL.SEM_SEG_HEAD.HIDDEN_DIM", "16", "MODEL.SEM_SEG_HEAD.WINDOW_SIZE", "2", "TEST.VISUALIZE", "1"]
     options += ["MODEL.SEM_SEG_HEAD.DECODER_GUIDANCE_PROJECTED_DIMS", "(8, 4)"]
     options += ["TEST.SLIDING_WINDOW.ENABLED", "False", "OUTPUT_DIR", str(root / "out"), "DATALOADER.NUM_WORKERS", "0"]
-    cfg = get_catseg_cfg("eval_all.yaml", [*options, "INPUT.MIN_SIZE_TEST", "32"])
+    cfg = get_catseg_cfg("eval_all.yaml", [*options, "INPUT.MIN_SIZE_TEST", "32", "MODEL.ENCODER.WEIGHTS", "random"])
     results = evaluate_datasets(cfg, build_model(cfg).eval())
     assert list(results) == list(cfg.DATASETS.TEST) and len(results) == 6
     table = (root / "out/inference/results.md").read_text()

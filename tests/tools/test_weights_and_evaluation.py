@@ -49,7 +49,7 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
 
 
 def test_eval_dense_names_unknown_datasets(tool):
-    result = tool("eval_dense.py", "--encoder", "nano", "--datasets", "voc23")
+    result = tool("eval_dense.py", "--encoder", "nano", "--weights", "random", "--datasets", "voc23")
     assert result.returncode == 2 and "dataset 'voc23' is not registered" in result.stderr
 
 
@@ -68,7 +68,9 @@ def test_eval_regions_writes_points_over_resolutions(tool, weights, tmp_path):
 
 
 def test_eval_regions_refuses_sides_between_patches(tool):
-    result = tool("eval_regions.py", "--encoder", "nano", "--sides", 100)
+    result = tool(
+        "eval_regions.py", "--encoder", "nano", "--weights", "nano-clip", "--regions", "nano_val", "--sides", 100
+    )
     assert result.returncode == 2 and "side 100 is no multiple of the 8-pixel patches" in result.stderr
 
 
