@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The paper's tables in miniature: trained and judged in the nano world, over several seeds.
+"""The paper's tables reproduced in the nano world: trained and evaluated over several seeds.
 
 tools/reproduce.py --table 1 --scale nano
 tools/reproduce.py --table all --seeds 3 --jobs 2 --output output/reproduce
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     runs = Runs(Path(__file__).resolve().parent, folder, options=tuple(args.opts), threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
-    runs.judge_all([row for table in tables for row in table.rows], seeds, args.jobs)
+    runs.evaluate_all([row for table in tables for row in table.rows], seeds, args.jobs)
     for table in tables:
         report = collect(table, runs, seeds)
         path = report.write(args.output)
@@ -49,7 +49,7 @@ def collect(table: Table, runs: "Runs", seeds: Sequence[int]) -> "Report":
     """A table of what has been run."""
     from nanoworld.reproduce import Report
 
-    values = {row.name: [runs.judge(row, seed) for seed in row.seeds_of(seeds)] for row in table.rows}
+    values = {row.name: [runs.evaluate(row, seed) for seed in row.seeds_of(seeds)] for row in table.rows}
     return Report(table, values, shlex.join(["tools/reproduce.py", *sys.argv[1:]]))
 
 

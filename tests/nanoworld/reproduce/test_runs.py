@@ -26,41 +26,41 @@ def runs(tmp_path, body):
 
 
 def test_a_finished_run_is_remembered_and_another_seed_or_option_is_another_run(tmp_path):
-    judged = runs(tmp_path, SEGMENTER)
+    finished = runs(tmp_path, SEGMENTER)
     expected = {"mIoU": 1.0, "mIoU_seen": 2.0, "mIoU_unseen": 3.0}
-    assert judged.judge(ROW, 0) == judged.judge(ROW, 0) == expected
+    assert finished.evaluate(ROW, 0) == finished.evaluate(ROW, 0) == expected
     calls = tmp_path / "runs/calls.txt"
     assert len(calls.read_text().splitlines()) == 1
-    judged.judge(ROW, 1)
-    judged.judge(Row("CAT-Seg", RowKind.SEGMENTER), 0)
+    finished.evaluate(ROW, 1)
+    finished.evaluate(Row("CAT-Seg", RowKind.SEGMENTER), 0)
     assert len(calls.read_text().splitlines()) == 3
 
 
 def test_a_failed_run_is_named_with_its_log_and_tried_again(tmp_path):
     with pytest.raises(DeclipError, match=r"train_net\.py .* failed, see .*output\.txt: error: no such thing"):
-        runs(tmp_path, "sys.exit('error: no such thing')").judge(ROW, 0)
+        runs(tmp_path, "sys.exit('error: no such thing')").evaluate(ROW, 0)
     for folder in (tmp_path / "runs").iterdir():
         if (folder / "inference").is_dir():
             (folder / "inference").rmdir()
-    assert runs(tmp_path, SEGMENTER).judge(ROW, 0)["mIoU"] == 1.0
+    assert runs(tmp_path, SEGMENTER).evaluate(ROW, 0)["mIoU"] == 1.0
 
 
 def test_the_python_of_the_caller_runs_the_tools(tmp_path):
     body = SEGMENTER + "\n(folder.parent / 'python.txt').write_text(sys.executable)"
-    runs(tmp_path, body).judge(ROW, 0)
+    runs(tmp_path, body).evaluate(ROW, 0)
     assert (tmp_path / "runs/python.txt").read_text() == sys.executable
 
 
 def test_runs_get_the_threads_that_are_meant_for_them(tmp_path):
     body = SEGMENTER + "\nimport os\n(folder.parent / 'threads.txt').write_text(os.environ['OMP_NUM_THREADS'])"
-    replace(runs(tmp_path, body), threads=3).judge(ROW, 0)
+    replace(runs(tmp_path, body), threads=3).evaluate(ROW, 0)
     assert (tmp_path / "runs/threads.txt").read_text() == "3"
 
 
 def test_rows_that_tables_share_run_once_also_side_by_side(tmp_path):
-    judged = runs(tmp_path, SEGMENTER)
+    finished = runs(tmp_path, SEGMENTER)
     same = Row("the same under another name", ROW.kind, ROW.options)
-    judged.judge_all([ROW, same, Row("other", RowKind.SEGMENTER)], seeds=range(2), jobs=2)
+    finished.evaluate_all([ROW, same, Row("other", RowKind.SEGMENTER)], seeds=range(2), jobs=2)
     assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 4
     with pytest.raises(DeclipError, match="no such thing"):
-        runs(tmp_path, "sys.exit('no such thing')").judge_all([ROW], seeds=[7, 8])
+        runs(tmp_path, "sys.exit('no such thing')").evaluate_all([ROW], seeds=[7, 8])

@@ -55,7 +55,7 @@ def add_pretraining_config(cfg: CfgNode) -> None:
         MAX_CHECKPOINTS=2,
     )
     cfg.TEST.EVAL_PERIOD = 500  # iterations between evaluations
-    cfg.TEST.SCENE_SEED = 2  # series of the scenes to judge on; 2 is that of nano_val
+    cfg.TEST.SCENE_SEED = 2  # series of the scenes to evaluate on; 2 is that of nano_val
     cfg.TEST.MAX_IMAGES = 100  # scenes
 
 

@@ -1,4 +1,4 @@
-"""Pre-training a nano model: the project's training loop with scenes, judgement and weights."""
+"""Pre-training a nano model: the project's training loop with scenes, evaluation and weights."""
 
 import logging
 from collections.abc import Iterable
@@ -108,5 +108,5 @@ class PretrainingTrainer(Trainer):
                 results = evaluate_affinities(model.features, scenes)
         finally:
             model.train()
-        logging.getLogger(__name__).info("Judged on %d scenes: %s", len(scenes), results)
+        logging.getLogger(__name__).info("Evaluated on %d scenes: %s", len(scenes), results)
         return {"nano": results}

@@ -63,7 +63,7 @@ class Report:
         ]
         return "\n".join(
             [
-                f"## Table {table.number} in miniature: {table.title}",
+                f"## Table {table.number} reproduced in the nano world: {table.title}",
                 "",
                 f"`{self.command}`",
                 "",

@@ -30,7 +30,7 @@ class Runs:
     Attributes:
         tools: folder of the project's command lines.
         folder: of the runs.
-        dataset: nano split to judge on; none that anything was tuned on.
+        dataset: nano split to evaluate on; none that anything was tuned on.
         options: ``KEY VALUE`` pairs for every training, after those of the row.
         threads: CPU threads of a run; None: as many as it likes.
     """
@@ -41,23 +41,23 @@ class Runs:
     options: tuple[str, ...] = ()
     threads: int | None = None
 
-    def judge_all(self, rows: Iterable[Row], seeds: Sequence[int], jobs: int = 1) -> None:
-        """Run rows with their seeds, each once, ``jobs`` at a time; :meth:`judge` then only remembers.
+    def evaluate_all(self, rows: Iterable[Row], seeds: Sequence[int], jobs: int = 1) -> None:
+        """Run rows with their seeds, each once, ``jobs`` at a time; :meth:`evaluate` then only remembers.
 
         Raises:
             DeclipError: a command line failed; those under way are finished, others not begun.
         """
         needed = {(row.kind, row.options, seed): row for row in rows for seed in row.seeds_of(seeds)}
         with ThreadPoolExecutor(jobs) as pool:
-            pending = [pool.submit(self.judge, row, seed) for (_, _, seed), row in needed.items()]
+            pending = [pool.submit(self.evaluate, row, seed) for (_, _, seed), row in needed.items()]
             try:
-                for finished in tqdm(as_completed(pending), "trained and judged", len(pending), unit="run"):
+                for finished in tqdm(as_completed(pending), "trained and evaluated", len(pending), unit="run"):
                     finished.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def judge(self, row: Row, seed: int) -> dict[str, float]:
+    def evaluate(self, row: Row, seed: int) -> dict[str, float]:
         """Metrics of a row in percent.
 
         Raises:
@@ -65,10 +65,10 @@ class Runs:
         """
         match row.kind:
             case RowKind.ORIGINAL:
-                return self._judge_encoder("nano-clip", row.options[0], self.folder / f"original-{row.options[0]}")
+                return self._evaluate_encoder("nano-clip", row.options[0], self.folder / f"original-{row.options[0]}")
             case RowKind.DISTILLED:
                 folder = self._training("train_declip.py", "distill_nano.yaml", row, seed, ("TEST.EVAL_PERIOD", "0"))
-                return self._judge_encoder(str(folder / "declip.safetensors"), None, folder)
+                return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
             case RowKind.SEGMENTER:
                 results = self.segmenter_output(row, seed).with_name("results.json")
                 found = json.loads(results.read_text(encoding="utf-8"))[self.dataset]
@@ -88,7 +88,7 @@ class Runs:
         self._run(tool, arguments, folder)
         return folder
 
-    def _judge_encoder(self, weights: str, context: str | None, folder: Path) -> dict[str, float]:
+    def _evaluate_encoder(self, weights: str, context: str | None, folder: Path) -> dict[str, float]:
         common = ("--encoder", "nano", "--weights", weights, *PROMPTS, *(("--contexts", context) if context else ()))
         regions, dense = folder / "regions", folder / "dense"
         kind = ("--regions", self.dataset, "--methods", "boxes")

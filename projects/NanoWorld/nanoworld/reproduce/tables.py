@@ -13,7 +13,7 @@ SEGMENTED = ("mIoU", "mIoU_seen", "mIoU_unseen")
 
 
 class RowKind(Enum):
-    """What is judged in a row."""
+    """What is evaluated in a row."""
 
     ORIGINAL = "original"  # nano-CLIP as it is, under a context type
     DISTILLED = "distilled"  # nano-CLIP after distillation
@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: in the table.
-        kind: what is judged.
+        kind: what is evaluated.
         options: ``KEY VALUE`` pairs for the config of its kind; of ORIGINAL, the context type alone.
         published: what the paper reports of its counterpart, one value per entry of the table's ``published``.
     """
