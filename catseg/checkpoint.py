@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from d2host.engine.checkpoint import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.weights.files import read_state_dict
-from declip.weights.layouts import CATSEG_PREFIX, Translation, translate
+from declip.weights.layouts import CATSEG_PREFIX, WIDEST_OPENAI, Translation, translate
 
 ENCODER_PREFIX = "encoder.clip."
 HEAD_PREFIX = "sem_seg_head.predictor.transformer."
@@ -74,6 +74,15 @@ PUBLIC_RENAMES = (
     (r"\.category\.contract\.", ".attention.MLP.2."),
     (r"\.category\.(norm\d)\.", r".attention.\1."),
 )
+PUBLIC_EVA_RENAMES = (
+    (r"^visual\.trunk\.(.*)\.attn\.(q|v)_proj\.bias$", r"visual.trunk.\1.attn.\2_bias"),
+    (r"^visual\.trunk\.(.*)\.attn\.norm\.", r"visual.trunk.\1.attn.inner_attn_ln."),
+    (r"^visual\.trunk\.(.*)\.mlp\.fc1_g\.", r"visual.trunk.\1.mlp.w1."),
+    (r"^visual\.trunk\.(.*)\.mlp\.fc1_x\.", r"visual.trunk.\1.mlp.w2."),
+    (r"^visual\.trunk\.(.*)\.mlp\.fc2\.", r"visual.trunk.\1.mlp.w3."),
+    (r"^visual\.trunk\.(.*)\.mlp\.norm\.", r"visual.trunk.\1.mlp.ffn_ln."),
+    (r"^visual\.trunk\.", "visual."),
+)
 GUIDANCE = "_guidance.weight"  # ends the names of the layers that see the guidance alone
 RECOMPUTED = r"\.attn_mask$|^(clip_)?pixel_(mean|std)$"
 
@@ -131,16 +140,39 @@ def join_guided(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def to_public(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of this project's CAT-Seg under the names and in the shapes of the public releases.
 
-    The encoder keeps open_clip's names under the public prefix; buffers that are computed anew are left out.
+    Buffers that are computed anew are left out.
     """
-    public = {}
+    clip = {key.removeprefix(ENCODER_PREFIX): value for key, value in state.items() if key.startswith(ENCODER_PREFIX)}
+    public = {CATSEG_PREFIX + name: tensor for name, tensor in to_public_clip(clip).items()}
     for name, tensor in join_guided(state).items():
         if name.startswith(ENCODER_PREFIX):
-            public[CATSEG_PREFIX + name.removeprefix(ENCODER_PREFIX)] = tensor
             continue
         for pattern, replacement in PUBLIC_RENAMES:
             name = re.sub(pattern, replacement, name)
         public[name] = tensor[None, None] if ".padding_" in name else tensor
+    return public
+
+
+def to_public_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A CLIP under the names of public CAT-Seg models, which depend on its family.
+
+    CLIPs no wider than OpenAI's keep query, key and value weights apart, EVA-CLIP has names of its own, all others have
+    open_clip's.
+    """
+    if any(re.search(r"^visual\.trunk\.blocks\.\d+\.attn\.q_proj\.", key) for key in state):
+        public = {}
+        for name, tensor in state.items():
+            for pattern, replacement in PUBLIC_EVA_RENAMES:
+                name = re.sub(pattern, replacement, name)
+            public[name] = tensor
+        return public
+    if "visual.conv1.weight" not in state or len(state["visual.conv1.weight"]) > WIDEST_OPENAI:
+        return state
+    public = {key: tensor for key, tensor in state.items() if not key.endswith(".attn.in_proj_weight")}
+    for key in state.keys() - public.keys():
+        stem = key.removesuffix("in_proj_weight")
+        parts = zip("qkv", state[key].chunk(3), strict=True)
+        public |= {f"{stem}{which}_proj_weight": part.contiguous() for which, part in parts}
     return public
 
 

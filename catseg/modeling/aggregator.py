@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from catseg.modeling.category import ClassAggregation
 from catseg.modeling.decoder import Decoder, GuidedUpsample, logit_layer
-from catseg.modeling.fused import fused_form
+from catseg.modeling.fused import fused_form, observed
 from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
 
 UNSELECTED_LOGIT = -100.0  # of classes beyond the padded number that are not aggregated (public CAT-Seg)
@@ -44,16 +44,18 @@ def cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
     return torch.einsum("behw,tpe->btphw", image_features, text_features)
 
 
-def in_chunks(stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool) -> Tensor:
+def in_chunks(
+    stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool, overwrite: bool = False
+) -> Tensor:
     """``stage`` of slices of ``x`` along ``dim``, ``size`` (at least one) at a time, joined.
 
-    With gradients, ``recompute`` keeps only each slice's input for the backward pass. Without gradients, results of
-    the same shape as their slice are written over ``x`` (which the caller gives up), so no second copy exists.
+    With gradients, ``recompute`` keeps only each slice's input for the backward pass. With ``overwrite`` (not for
+    gradients), results of the same shape as their slice are written over ``x``, so no second copy exists.
     """
     slices = x.split(max(size, 1), dim)
-    if torch.is_grad_enabled():
-        if recompute:
-            return torch.cat([checkpoint(stage, piece, use_reentrant=False) for piece in slices], dim)
+    if torch.is_grad_enabled() and recompute:
+        return torch.cat([checkpoint(stage, piece, use_reentrant=False) for piece in slices], dim)
+    if not overwrite:
         return torch.cat([stage(piece) for piece in slices], dim)
     outputs = []
     for piece in slices:
@@ -96,28 +98,36 @@ class AggregatorLayer(nn.Module):
         self.train_pooling, self.test_pooling = pooling_size
 
     def forward(
-        self, x: Tensor, appearance: Tensor, text: Tensor, grid: tuple[int, int], token_chunk: int, recompute: bool
+        self,
+        x: Tensor,
+        appearance: Tensor,
+        text: Tensor,
+        grid: tuple[int, int],
+        token_chunk: int,
+        recompute: bool,
+        overwrite: bool = False,
     ) -> Tensor:
         """Tokens T×N×C of one image → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
 
         Args:
-            x: tokens in raster order; given up by the caller where no gradients are wanted.
+            x: tokens in raster order.
             appearance: N×G projected appearance guidance.
             text: T×G projected text guidance.
             grid: (h, w).
             token_chunk: tokens processed at once.
             recompute: with gradients, recompute each chunk in the backward pass instead of storing its activations.
+            overwrite: without gradients, write results over ``x``.
         """
         spatial, category = fused_form(self.spatial), fused_form(self.category)
         spatial = partial(spatial, guidance=spatial.prepare(appearance, grid))
-        x = in_chunks(spatial, x, token_chunk // x.shape[1], 0, recompute)
+        x = in_chunks(spatial, x, token_chunk // x.shape[1], 0, recompute, overwrite)
         category, positions = partial(category, guidance=category.prepare(text)), token_chunk // len(x)
         pooling = self.train_pooling if self.training else self.test_pooling
         if pooling == 1:
-            return in_chunks(partial(residual, category), x, positions, 1, recompute)
+            return in_chunks(partial(residual, category), x, positions, 1, recompute, overwrite)
         pooled = F.avg_pool2d(rearrange(x, "t (h w) c -> t c h w", h=grid[0]), pooling)
         size = pooled.shape[-2:]
-        pooled = in_chunks(category, rearrange(pooled, "t c h w -> t (h w) c"), positions, 1, recompute)
+        pooled = in_chunks(category, rearrange(pooled, "t c h w -> t (h w) c"), positions, 1, recompute, overwrite)
         pooled = rearrange(pooled, "t (h w) c -> t c h w", h=size[0])
         upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
         return x + rearrange(upsampled, "t c h w -> t (h w) c")
@@ -221,8 +231,9 @@ class Aggregator(nn.Module):
         x = rearrange(x, "t c h w -> t (h w) c").to(full)  # the residual stream keeps its precision under autocast
         text = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
         appearance = rearrange(appearance, "g h w -> (h w) g")
+        overwrite = not torch.is_grad_enabled() and not observed(self)  # what a hook was shown stays as it was
         for layer in self.layers:
-            x = layer(x, appearance, text, grid, self.token_chunk, self.recompute)
+            x = layer(x, appearance, text, grid, self.token_chunk, self.recompute, overwrite)
         decoder = fused_form(self.decoder)
         decode = partial(decoder, guidance=decoder.prepare(tuple(g[None] for g in decoder_guidance)), grid=grid)
         logits = in_chunks(decode, x, self.token_chunk // x.shape[1] // 2, 0, self.recompute)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from catseg.modeling.category import ClassAggregation, TextGuidance, linear_attention
 from catseg.modeling.decoder import Decoder, GuidedUpsample
@@ -23,24 +24,22 @@ from catseg.modeling.spatial import AppearanceGuidance, GuidedSwinBlock, Spatial
 from catseg.modeling.window_attention import window_attention
 
 LAYERS = (nn.Linear, nn.LayerNorm, nn.Conv2d, nn.ConvTranspose2d, nn.GroupNorm)
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 STAGES = (SpatialAggregation, GuidedSwinBlock, ClassAggregation, Decoder, GuidedUpsample)
 
 
 def fused_form(stage: nn.Module) -> nn.Module:
     """The faster form of a stage, or the stage itself where somebody could tell the difference.
 
-    That is where a hook sits on a module inside, where one is of another class than its own (a wrapped layer, a
-    parametrised one), and, but for the decoder, where gradients are wanted.
+    That is where the stage is :func:`observed`, where a module inside is of another class than its own (a wrapped
+    layer, a parametrised one) and, but for the decoder, where gradients are wanted.
 
     Args:
         stage: a :class:`SpatialAggregation`, :class:`ClassAggregation` or :class:`Decoder`.
     """
     if torch.is_grad_enabled() and not isinstance(stage, Decoder):
         return stage
-    inside = list(stage.modules())
-    if any(type(module) not in LAYERS + STAGES for module in inside):
-        return stage
-    if any(module._forward_hooks or module._forward_pre_hooks for module in inside[1:]):
+    if observed(stage) or any(type(module) not in LAYERS + STAGES for module in stage.modules()):
         return stage
     match stage:
         case SpatialAggregation():
@@ -51,6 +50,16 @@ def fused_form(stage: nn.Module) -> nn.Module:
         case Decoder():
             return Decoder(FusedUpsample(stage.stage1), FusedUpsample(stage.stage2), stage.classify)
     return stage
+
+
+def observed(module: nn.Module) -> bool:
+    """Whether somebody has changed what calling a module, or one inside, does: by a hook or a ``forward`` of its own.
+
+    Hooks are forward or backward ones, on the module or on all modules at once.
+    """
+    return _has_any_global_hook() or any(
+        "forward" in vars(each) or any(getattr(each, hooks) for hooks in HOOKS) for each in module.modules()
+    )
 
 
 class Affine(NamedTuple):

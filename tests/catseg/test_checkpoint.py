@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
-from catseg.checkpoint import HEAD_RENAMES, is_public_catseg, join_guided, load_model_weights, to_public
+from catseg.checkpoint import HEAD_RENAMES, is_public_catseg, join_guided, load_model_weights, to_public, to_public_clip
 from catseg.config import get_catseg_cfg
 from d2host import build_model
 from d2host.engine.errors import CheckpointError
-from declip.weights.layouts import CATSEG_PREFIX
+from declip.weights.layouts import CATSEG_PREFIX, translate
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,10 @@ def public_state(model):
     state = {"sem_seg_head.predictor.transformer.layers.0.swin_block.block_2.attn_mask": torch.zeros(4, 9, 9)}
     head = "sem_seg_head.aggregator."
     for key, tensor in join_guided(model.state_dict()).items():
-        if key.startswith("encoder.clip."):
+        if key.endswith("in_proj_weight"):
+            stem = key.replace("encoder.clip.", CATSEG_PREFIX).removesuffix("in_proj_weight")
+            state |= {f"{stem}{which}_proj_weight": part for which, part in zip("qkv", tensor.chunk(3), strict=True)}
+        elif key.startswith("encoder.clip."):
             state[CATSEG_PREFIX + key.removeprefix("encoder.clip.")] = tensor
         elif key.startswith("sem_seg_head.upsample"):
             state[key.removeprefix("sem_seg_head.")] = tensor
@@ -97,6 +100,24 @@ def test_a_model_is_written_as_the_public_release_has_it(model):
     recomputed = {key for key in expected if key.endswith("attn_mask")}
     assert written.keys() == expected.keys() - recomputed
     assert all(torch.equal(tensor, expected[key]) for key, tensor in written.items())
+
+
+def test_an_eva_clip_is_written_and_read_under_its_public_names():
+    own = {
+        f"{stem}.{kind}": torch.randn(2)
+        for stem in (
+            "visual.trunk.patch_embed.proj",
+            *(f"visual.trunk.blocks.0.attn.{layer}" for layer in ("q_proj", "k_proj", "v_proj", "norm", "proj")),
+            *(f"visual.trunk.blocks.0.mlp.{layer}" for layer in ("fc1_g", "fc1_x", "fc2", "norm")),
+            "text.transformer.resblocks.0.attn.out_proj",
+        )
+        for kind in ("weight", "bias")
+    }
+    public = {CATSEG_PREFIX + name: tensor for name, tensor in to_public_clip(own).items()}
+    assert f"{CATSEG_PREFIX}visual.blocks.0.attn.q_bias" in public
+    translation = translate(public, own)
+    assert translation.layout == "CAT-Seg on EVA-CLIP" and translation.state.keys() == own.keys()
+    assert all(translation.state[name] is tensor for name, tensor in own.items())
 
 
 def test_checkpoints_with_projections_of_features_and_guidance_in_one_still_load(model, tmp_path):

@@ -59,6 +59,7 @@ class LowRank(nn.Module):
         return self.layer(x) + self.up(self.down(x))
 
 
+MODULES = [name for name, module in make_head().named_modules() if name and not isinstance(module, nn.ModuleList)]
 LINEAR = [name for name, module in make_head().named_modules() if isinstance(module, nn.Linear)]
 
 
@@ -77,6 +78,43 @@ def test_a_forward_hook_on_a_single_layer_changes_the_output(head, inputs, train
     before = run(head, inputs, training)
     head.aggregator.layers[0].spatial.block.norm1.register_forward_hook(lambda module, args, output: output + 1)
     assert not torch.allclose(run(head, inputs, training), before)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", MODULES)
+def test_a_forward_hook_on_one_module_alone_fires_and_keeps_what_it_saw(head, inputs, name, training):
+    seen = []
+    head.get_submodule(name).register_forward_hook(
+        lambda module, args, output: seen.extend(
+            (each, each.clone()) for each in (*args, output) if torch.is_tensor(each)
+        )
+    )
+    run(head, inputs, training)
+    assert seen and all(torch.equal(kept, copy) for kept, copy in seen)
+
+
+@pytest.mark.parametrize("name", ["aggregator.decoder.stage1.up", "aggregator.layers.0.spatial.block"])
+def test_a_backward_hook_fires(head, inputs, name):
+    fired = []
+    head.get_submodule(name).register_full_backward_hook(lambda *_: fired.append(name))
+    run(head, inputs, training=True).square().sum().backward()
+    assert fired
+
+
+def test_a_hook_on_all_modules_sees_every_one(head, inputs):
+    seen = set()
+    handle = nn.modules.module.register_module_forward_hook(lambda module, args, output: seen.add(module))
+    run(head, inputs, training=False)
+    handle.remove()
+    assert seen >= {head.get_submodule(name) for name in MODULES}
+
+
+def test_a_forward_of_its_own_acts(head, inputs):
+    before = run(head, inputs, training=False)
+    value = head.aggregator.layers[0].category.value
+    plain = value.forward
+    value.forward = lambda x: 2 * plain(x)
+    assert not torch.allclose(run(head, inputs, training=False), before)
 
 
 def test_every_projection_of_the_aggregation_is_a_layer():
