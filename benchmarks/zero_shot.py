@@ -3,8 +3,8 @@
 
 EVA02-B-16 with random weights, 171 classes, images of 480x640 pixels under DeCLIP's protocol (shorter side 448, window
 336, stride 112: eight windows), labels at the images' size. The baseline encodes window after window, upsamples the
-logits of all classes to the window's pixels, averages them on a canvas, resizes that and takes the softmax. Evaluated are
-one context type, and four side by side (vanilla, maskclip, q, qk), as in Table 5.
+logits of all classes to the window's pixels, averages them on a canvas, resizes that and takes the softmax. Measured
+are one context type, and four side by side (vanilla, maskclip, q, qk), as in Table 5.
 """
 
 import argparse

@@ -135,7 +135,10 @@ def _read(path: str | Path) -> dict[str, Any]:
 def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
     differences = describe_mismatch(model.state_dict(), state)
     if differences:
-        raise CheckpointError(f"checkpoint {path} is of another model than the config describes: {differences}")
+        raise CheckpointError(
+            f"checkpoint {path} is of another model than the config describes: {differences}; give the config it was "
+            "made with, or, of an earlier version of this project, the file as MODEL.WEIGHTS of a new run"
+        )
     model.load_state_dict(state)
 
 
