@@ -19,12 +19,13 @@ from d2host import build_model
 from measure import best_time, print_table
 
 HEIGHT, WIDTH = 512, 683
+OPTIONS = ("MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "random")
 
 
 def build(vocabulary: list[str]) -> CATSeg:
     """The model of ``declip_catseg_vitb.yaml`` with random weights."""
     torch.manual_seed(0)
-    model = build_model(get_catseg_cfg("declip_catseg_vitb.yaml", ["MODEL.DEVICE", "cpu"])).eval()
+    model = build_model(get_catseg_cfg("declip_catseg_vitb.yaml", OPTIONS)).eval()
     model.set_vocabulary(vocabulary)
     return model
 
@@ -47,9 +48,9 @@ def measure(num_classes: int, repeats: int) -> list[object]:
     model = build([f"thing number {index}" for index in range(num_classes)])
     sample = {"image": torch.randint(0, 256, (3, 640, 854), dtype=torch.uint8), "height": HEIGHT, "width": WIDTH}
     model.class_embeddings(model.encoder, model.vocabulary)
-    fp32, ours = best_time(lambda: model([sample])[0]["sem_seg"], repeats)
+    fp32, ours = best_time(lambda: model.predict_labels([sample])[0]["sem_seg"], repeats)
     with torch.autocast("cpu", torch.bfloat16):
-        bf16, _ = best_time(lambda: model([sample]), repeats)
+        bf16, _ = best_time(lambda: model.predict_labels([sample]), repeats)
     plain, expected = best_time(lambda: plain_labels(model, sample), 1)
     alike = (ours == expected).double().mean().item()
     return [num_classes, plain, fp32, bf16, f"{plain / fp32:.1f}x", f"{plain / bf16:.1f}x", f"{alike:.4%}"]
