@@ -74,6 +74,12 @@ def test_what_is_no_image_is_refused(segmenter, image):
         segmenter.segment(image)
 
 
+@pytest.mark.parametrize("image", [np.full((4, 4, 3), 300), np.full((4, 4, 3), -1), torch.rand(3, 4, 4)])
+def test_values_of_another_range_are_refused(segmenter, image):
+    with pytest.raises(DataError, match="give 0 to 255"):
+        segmenter.segment(image)
+
+
 def test_classes_have_to_be_chosen_first(image):
     with pytest.raises(DataError, match="set_classes"):
         declip.load_segmenter("nano").segment(image)
@@ -84,6 +90,8 @@ def test_models_that_are_not_there_are_named(tmp_path):
         declip.load_segmenter(tmp_path)
     with pytest.raises(ConfigError):
         declip.load_segmenter("ViT-B-32")
+    with pytest.raises(ConfigError, match="leave these options out"):
+        declip.load_segmenter(tmp_path, weights="openai")
     (tmp_path / "config.yaml").write_text("MODEL: {META_ARCHITECTURE: Other}")
     (tmp_path / "model.pth").touch()
     with pytest.raises(CheckpointError, match="CATSeg"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.config import get_catseg_cfg
 from d2host import build_model
 

@@ -67,7 +67,7 @@ class Plugin:
 
     Attributes:
         encoders: ``MODEL.ENCODER.NAME`` → model.
-        weights: ``MODEL.ENCODER.WEIGHTS`` or ``MODEL.TEACHER.WEIGHTS`` → file.
+        weights: ``MODEL.ENCODER.WEIGHTS`` → file.
         teachers: ``MODEL.TEACHER.NAME`` → a function from weights (``pretrained``, ``random`` or a file's path) to a
             vision transformer of timm.
         datasets: registered name → dataset.

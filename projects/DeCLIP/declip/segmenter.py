@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from d2host.engine.atomic import replacing
 from d2host.engine.checkpoint import RunCheckpointer
-from d2host.engine.errors import CheckpointError, DataError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.setup import resolve_device
 from declip.data.mapper import TestMapper
 from declip.data.palette import class_palette
@@ -167,6 +167,8 @@ def load_segmenter(
     """
     path, device = Path(model), resolve_device(device)
     if path.is_dir() or path.suffix in (".pth", ".pt"):
+        if weights is not None or context is not None:
+            raise ConfigError(f"{path} is a trained model, which has its weights and context: leave these options out")
         return _load_run(path, device)
     if path.suffix == ".safetensors":
         name = read_metadata(path).get("model")
@@ -238,7 +240,7 @@ def as_rgb(image: ImageLike) -> np.ndarray:
     """An image of any kind as H×W×3 uint8 RGB, upright.
 
     Raises:
-        DataError: it is none.
+        DataError: it is none, or its values are not in 0 to 255 (or, of floats, all in 0 to 1).
     """
     if isinstance(image, str | Path):
         return read_image(image)
@@ -250,4 +252,6 @@ def as_rgb(image: ImageLike) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         kind = tuple(getattr(image, "shape", ())) or type(image).__name__
         raise DataError(f"{kind} is no image: give a path, a PIL image, H×W×3 uint8 RGB, or a 3×H×W tensor")
-    return np.ascontiguousarray(array.clip(0, 255).astype(np.uint8))
+    if array.min() < 0 or array.max() > 255 or (array.dtype.kind == "f" and array.max() <= 1):
+        raise DataError(f"an image of values from {array.min()} to {array.max()} cannot be used: give 0 to 255")
+    return np.ascontiguousarray(array.astype(np.uint8))

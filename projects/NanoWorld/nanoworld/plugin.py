@@ -65,7 +65,7 @@ def seen_and_unseen(split: NanoSplit) -> Mapping[str, list[int]]:
 
 PLUGIN = Plugin(
     encoders={NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip")},
-    weights={name: shipped_weights(name) for name in SHIPPED},
+    weights={name: shipped_weights(name) for name in SHIPPED if name != NANO_VFM},
     teachers={NANO_VFM: _create_teacher},
     datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
     presets={NANO: _presets},
