@@ -114,10 +114,10 @@ def test_a_model_is_exported_with_its_vocabulary(tool, tiny_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "coco").is_dir(), reason="the real samples are not here")
-def test_real_images_go_through_both_judges(tool, python, environment, monkeypatch, tmp_path):
+def test_real_images_go_through_both_evaluations(tool, python, environment, monkeypatch, tmp_path):
     monkeypatch.setitem(environment, "DETECTRON2_DATASETS", str(SHARED))
     monkeypatch.setitem(environment, "OMP_NUM_THREADS", "2")
-    encoder = ["--encoder", "EVA02-B-16", "--prompts", "name", "--precision", "bf16"]
+    encoder = ["--encoder", "EVA02-B-16", "--weights", "random", "--prompts", "name", "--precision", "bf16"]
     result = tool("eval_dense.py", *encoder, "--datasets", "ade150", "--output", tmp_path / "dense", launcher=python)
     assert result.returncode == 0, result.stderr[-2000:]
     assert json.loads((tmp_path / "dense/results.json").read_text())["qk"]

@@ -109,7 +109,7 @@ def test_more_than_255_classes_work_end_to_end():
     [("declip_catseg_vitb.yaml", 24, 384), ("declip_catseg_vitl.yaml", 24, 336), ("catseg_clip_vitl.yaml", 24, 336)],
 )
 def test_dimensions_follow_from_the_encoder(config, grid, side):
-    cfg = get_catseg_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "", "DATASETS.TRAIN", "()"])
+    cfg = get_catseg_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "random", "DATASETS.TRAIN", "()"])
     model = build_model(cfg).eval()
     assert (model.side, model.side // model.encoder.patch_size) == (side, grid)
     model.set_vocabulary(["cat", "dog"])
