@@ -96,6 +96,15 @@ def test_building_a_model_encodes_no_vocabulary(monkeypatch):
     build()
 
 
+def test_random_encoder_weights_have_to_be_asked_for():
+    with pytest.raises(ConfigError, match=r"MODEL\.ENCODER\.WEIGHTS is empty: give an open_clip tag of 'EVA02-B-16'"):
+        build_model(get_catseg_cfg("declip_catseg_vitb.yaml", ["MODEL.DEVICE", "cpu"]))
+
+
+def test_a_whole_model_needs_no_weights_of_its_encoder():
+    assert build("MODEL.ENCODER.WEIGHTS", "", "MODEL.WEIGHTS", "model_final.pth").encoder.name == "nano"
+
+
 def test_more_than_255_classes_work_end_to_end():
     model = build().eval()
     model.set_vocabulary([f"red thing number {chr(97 + k // 26)}{chr(97 + k % 26)}" for k in range(300)])

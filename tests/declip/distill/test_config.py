@@ -1,7 +1,7 @@
 import pytest
 
 from d2host.engine.errors import ConfigError
-from declip.distill import get_distillation_cfg
+from declip.distill import build_distillation, get_distillation_cfg
 
 NANO = "distill_nano.yaml"
 IMPOSSIBLE = {
@@ -53,3 +53,13 @@ def test_by_default_nothing_is_validated_and_every_weight_is_that_of_the_paper()
     assert (cfg.TEST.EVAL_PERIOD, cfg.TEST.REGIONS) == (0, "")
     assert list(cfg.MODEL.DISTILL.TERMS) == ["content", "context"]
     assert (cfg.MODEL.DISTILL.CONTENT.WEIGHT, cfg.MODEL.DISTILL.CONTEXT.WEIGHT) == (1.0, 0.25)
+
+
+def test_a_warm_up_that_outlasts_the_published_run_is_refused():
+    with pytest.raises(ConfigError, match=r"SOLVER\.WARMUP_ITERS"):
+        get_distillation_cfg("distill_eva_vitb16.yaml", ["SOLVER.MAX_ITER", "500"])
+
+
+def test_random_student_weights_have_to_be_asked_for():
+    with pytest.raises(ConfigError, match=r"MODEL\.ENCODER\.WEIGHTS is empty"):
+        build_distillation(get_distillation_cfg("distill_nano.yaml", ["MODEL.ENCODER.WEIGHTS", ""]))
