@@ -122,4 +122,4 @@ def test_dimensions_follow_from_the_encoder(config, grid, side):
     model = build_model(cfg).eval()
     assert (model.side, model.side // model.encoder.patch_size) == (side, grid)
     model.set_vocabulary(["cat", "dog"])
-    assert model([{"image": torch.zeros(3, 40, 60)}])[0]["sem_seg"].shape == (40, 60)
+    assert model([{"image": torch.zeros(3, 40, 60)}])[0]["sem_seg"].shape == (2, 40, 60)
