@@ -77,8 +77,8 @@ FORMS: dict[tuple[type, type], Form] = {
 def fused_form(block: nn.Module) -> Form | None:
     """The faster form of a block, or None where the block itself has to run.
 
-    That is where gradients are wanted, where a forward hook sits on a module that the form does not call (or on all), and where
-    such a module is of another class (a wrapped layer, a parametrised attention) or drops out.
+    That is where gradients are wanted, where a forward hook sits on all modules or on one that the form does not call,
+    and where such a module is of another class (a wrapped layer, a parametrised attention) or drops out.
     """
     attention = getattr(block, "attn", None)
     form = FORMS.get((type(block), type(attention)))
