@@ -22,6 +22,7 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError, DataError
+from declip.data.batching import group_by_shape
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
@@ -166,17 +167,22 @@ class CATSeg(nn.Module):
         images = [resize(self._image(sample)[None], (self.side, self.side)) for sample in batched_inputs]
         logits = self.logits(torch.cat(images), self.train_classes)
         labels = [sample["sem_seg"].to(self.device) for sample in batched_inputs]
-        losses = [binary_cross_entropy(*pair, self.ignore_label) for pair in zip(logits, labels, strict=True)]
-        return torch.stack(losses).mean()
+        losses = []
+        for group in group_by_shape(labels):
+            sem_seg = torch.stack([labels[index] for index in group])
+            some = logits if len(group) == len(logits) else logits[group]
+            losses.append(binary_cross_entropy(some, sem_seg, self.ignore_label) * len(group))
+        return torch.stack(losses).sum() / len(logits)
 
     @torch.no_grad()
     def _segment(self, batched_inputs: list[dict], segment: Callable[..., Tensor]) -> list[dict]:
+        images = [self._image(sample) for sample in batched_inputs]
+        views = [self.views.views(image) for image in images]
+        logits = self.logits(torch.cat(views), self.vocabulary).split([len(each) for each in views])
         results = []
-        for sample in batched_inputs:
-            image = self._image(sample)
+        for sample, image, seen in zip(batched_inputs, images, logits, strict=True):
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
-            logits = self.logits(self.views.views(image), self.vocabulary)
-            results.append({"sem_seg": segment(self.views, logits, size)})
+            results.append({"sem_seg": segment(self.views, seen, size)})
         return results
 
     def _image(self, sample: dict) -> Tensor:
