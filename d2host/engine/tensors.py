@@ -1,0 +1,121 @@
+"""Tensors from files that nobody vouches for: read within bounds, and refused where no model can be meant by them."""
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2host.engine.errors import CheckpointError, in_brief
+
+BOOKKEEPING = re.compile(r"(mask|ids|index)$")  # ends the names of tensors that may hold -inf, or whole numbers
+SLACK = 2**20  # bytes that an archive may unpack to beyond its own size: TorchScript compresses its code
+
+
+def load_pickled(path: str | Path) -> Any:
+    """What ``torch.save`` wrote, without running code of the file and without trusting its sizes.
+
+    An archive's checksums are verified, which ``torch.load`` does not do.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, encrypted, or larger inside than outside, or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no file: check the path of the weights")
+    sizes = check_archive(path) if zipfile.is_zipfile(path) else None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the bytes make the library do
+        raise CheckpointError(
+            f"{path} cannot be read ({in_brief(error)}): it is damaged or holds more than tensors; get it again"
+        ) from error
+    claimed = {tensor.untyped_storage().nbytes() for tensor in _tensors_of(content)}
+    if sizes is not None and not claimed <= sizes:
+        raise CheckpointError(f"{path} describes larger tensors than it holds: get it again")
+    return content
+
+
+def check_archive(path: Path) -> set[int]:
+    """The sizes in bytes of the members of a zip archive, whose checksums are right.
+
+    Raises:
+        CheckpointError: it is damaged, encrypted, or unpacks to more than it holds.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = [member.file_size for member in archive.infolist()]
+            packed = sum(sizes) > path.stat().st_size + SLACK
+            damaged = None if packed else archive.testzip()
+    except Exception as error:  # as above
+        raise CheckpointError(f"{path} is no readable archive ({in_brief(error)}): get it again") from error
+    if packed:
+        raise CheckpointError(f"{path} unpacks to {sum(sizes):,} bytes, far more than its own size: get safe weights")
+    if damaged is not None:
+        raise CheckpointError(f"{path} is damaged (the checksum of its part {damaged} is wrong): get it again")
+    return {0, *sizes}
+
+
+def _tensors_of(content: Any) -> Iterator[Tensor]:
+    """Every dense tensor within containers; a container is entered once."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            if value.layout is torch.strided and not value.is_meta and not value.is_nested:
+                yield value
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
+
+
+@torch.no_grad()
+def check_state_dict(state: Any, source: object, own: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A state dict that a model may have, as it is.
+
+    Args:
+        state: names → tensors, or whatever a file holds instead.
+        source: what messages call where it comes from.
+        own: the state dict that it is for; tensors that have one value throughout there may have so here.
+
+    Raises:
+        CheckpointError: it is no state dict, or one of its tensors is not finite, empty, of one value throughout (a
+            projection of zeros), stored smaller than it is, sparse, quantized, complex, or integers instead of floats.
+
+    >>> check_state_dict({"proj": torch.tensor([[1.0, float("nan")]])}, "clip.pt")
+    Traceback (most recent call last):
+    d2host.engine.errors.CheckpointError: clip.pt cannot be used, proj has values that are not finite: get it again
+    """
+    tensors = isinstance(state, Mapping) and all(isinstance(each, Tensor) for each in state.values())
+    if not tensors or not state or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{source} holds no state dict of tensors: give the weights of a model")
+    for name, tensor in state.items():
+        trouble = _trouble(name, tensor, (own or {}).get(name))
+        if trouble:
+            raise CheckpointError(f"{source} cannot be used, {name} {trouble}: get it again")
+    return dict(state)
+
+
+def _trouble(name: str, tensor: Tensor, own: Tensor | None) -> str:
+    """What keeps a tensor from being part of a model, in words; empty where nothing does."""
+    dense = tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta)
+    if not dense or tensor.is_complex():
+        return "is sparse, quantized, nested, complex or without data"
+    if not tensor.numel():
+        return "is empty"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"of shape {tuple(tensor.shape)} repeats the few values that are stored of it"
+    if BOOKKEEPING.search(name):
+        return ""
+    if not tensor.is_floating_point():
+        return f"holds {tensor.dtype} instead of floats" if tensor.numel() > 1 else ""
+    low, high = torch.aminmax(tensor.float())
+    if not (low.isfinite() and high.isfinite()):
+        return "has values that are not finite"
+    constant = sum(length > 1 for length in tensor.shape) > 1 and low == high
+    if constant and (own is None or own.float().min() < own.float().max()):
+        return f"of shape {tuple(tensor.shape)} is {low.item():g} throughout"
+    return ""
