@@ -12,6 +12,7 @@ from torch import Tensor
 from d2host.engine.errors import CheckpointError, in_brief
 
 BOOKKEEPING = re.compile(r"(mask|ids|index)$")  # ends the names of tensors that may hold -inf, or whole numbers
+ZIP_START = b"PK\x03\x04"
 SLACK = 2**20  # bytes that an archive may unpack to beyond its own size: TorchScript compresses its code
 
 
@@ -26,9 +27,13 @@ def load_pickled(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is no file: check the path of the weights")
-    sizes = check_archive(path) if zipfile.is_zipfile(path) else None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            sizes = check_archive(path) if file.read(4) == ZIP_START else None
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever the bytes make the library do
         raise CheckpointError(
             f"{path} cannot be read ({in_brief(error)}): it is damaged or holds more than tensors; get it again"
