@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from d2host.engine.errors import ConfigError
 from declip.models.attention import decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
+from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
 
 TEXT_CHUNK = 512  # prompts encoded at once
@@ -192,8 +193,12 @@ class DenseCLIP(nn.Module):
         return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Texts → N×L int64 token ids, on the encoder's device."""
-        return self._tokenizer(list(texts)).to(self.pixel_mean.device)
+        """Texts → N×L int64 token ids, on the encoder's device.
+
+        Raises:
+            DataError: as :func:`declip.models.templates.check_texts`.
+        """
+        return self._tokenizer(check_texts(texts)).to(self.pixel_mean.device)
 
     def encode_text(self, texts: Sequence[str] | Tensor, normalize: bool = False) -> Tensor:
         """Text embeddings N×C in the space of the image features.
@@ -201,6 +206,9 @@ class DenseCLIP(nn.Module):
         Args:
             texts: N texts, or their token ids N×L as :meth:`tokenize` makes them.
             normalize: scale embeddings to unit length.
+
+        Raises:
+            DataError: as :func:`declip.models.templates.check_texts`.
 
         >>> import declip
         >>> encoder = declip.build_encoder("nano", "nano-clip")

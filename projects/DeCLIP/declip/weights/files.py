@@ -54,20 +54,29 @@ def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
 
 
-def read_metadata(path: str | Path) -> dict[str, object]:
-    """The facts stored with a weight file of ours; empty for other files.
+def read_facts(path: str | Path) -> dict[str, str]:
+    """The facts stored in any safetensors file, each in JSON; empty for other files.
 
     Raises:
-        CheckpointError: the file is missing or corrupt, or its facts are none that we write.
+        CheckpointError: the file is missing or corrupt.
     """
     path = _existing(path)
     if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(str(path), framework="pt") as file:
-            stored = file.metadata() or {}
+            return file.metadata() or {}
     except Exception as error:  # whatever the bytes make the library do
         raise CheckpointError(f"{path} is not a readable safetensors file ({in_brief(error)}): get it again") from error
+
+
+def read_metadata(path: str | Path) -> dict[str, object]:
+    """The facts stored with weights of an encoder that this project wrote; empty for other files.
+
+    Raises:
+        CheckpointError: the file is missing or corrupt, or its facts are none that we write.
+    """
+    stored = read_facts(path)
     if stored.get("format") != f'"{FORMAT}"':
         return {}
     try:
