@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import open_clip
 from torch import nn
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import ConfigError, in_brief
+from d2host.engine.tensors import check_state_dict
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.towers.select import advice
@@ -14,6 +15,7 @@ from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
 
 RANDOM = "random"  # as weights: those a model is initialised with
+EXTRA = "pip install transformers, or this project with its extra [siglip]"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
 
     Raises:
         ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
+        CheckpointError: the tag's weights are not finite, or degenerate.
     """
     check_name(name)
     added = from_plugins("encoders")
@@ -42,13 +45,16 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
     try:
         clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
-    except (OSError, RuntimeError, ImportError) as error:
+    except Exception as error:  # whatever the library meets in the network, in a file, or among the packages
+        reason = f"{type(error).__name__}: {in_brief(error)}"
         if tag is None:
-            raise ConfigError(f"encoder '{name}' cannot be built ({type(error).__name__}: {error})") from error
+            raise ConfigError(f"encoder '{name}' cannot be built ({reason}): choose another") from error
         raise ConfigError(
-            f"weights '{tag}' of '{name}' could not be downloaded or read ({type(error).__name__}: {error}): check "
-            "the network, or download the file by hand and give its path"
+            f"weights '{tag}' of '{name}' could not be downloaded or read ({reason}): check the network, or download "
+            "the file by hand and give its path"
         ) from error
+    if tag is not None:
+        check_state_dict(clip.state_dict(), f"the file of weights '{tag}' of '{name}'")
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
 
@@ -99,11 +105,12 @@ class _OpenCLIPTokenizer:
                 self._tokenizer = open_clip.get_tokenizer(self.name)
             except ImportError as error:
                 raise ConfigError(
-                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): "
-                    f"pip install {error.name or 'transformers'}"
+                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): {EXTRA}"
                 ) from error
-            except OSError as error:
-                raise ConfigError(f"the tokenizer of '{self.name}' could not be downloaded: {error}") from error
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the tokenizer of '{self.name}' could not be downloaded ({in_brief(error)}): check the network"
+                ) from error
         return self._tokenizer(texts)
 
 

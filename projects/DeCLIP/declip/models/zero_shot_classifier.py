@@ -110,7 +110,8 @@ def _warn_of_equals(names: Sequence[str], rows: Tensor) -> None:
     equal = (rows[order[1:]] - rows[order[:-1]]).abs().amax(dim=1) < EQUAL
     pairs = torch.stack([order[:-1][equal], order[1:][equal]], dim=1).sort(dim=1).values.tolist()
     if pairs:
-        named = [f"'{names[first][:60]}' and '{names[second][:60]}'" for first, second in pairs[:3]]
+        short = [name if len(name) <= 70 else f"{name[:30]}...{name[-30:]}" for name in names]
+        named = [f"'{short[first]}' and '{short[second]}'" for first, second in pairs[:3]]
         more = f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
         logging.getLogger(__name__).warning(
             "To the text tower these classes are the same (names alike, or cut at its limit), so one of them gets the "
