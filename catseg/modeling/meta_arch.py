@@ -22,6 +22,7 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError
+from d2host.engine.tensors import check_finite
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
@@ -174,6 +175,7 @@ class CATSeg(nn.Module):
             image = self._image(sample)
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
             logits = self.logits(self.views.views(image), self.vocabulary)
+            check_finite(logits, f"the scores of {sample.get('file_name', 'the image')}")
             results.append({"sem_seg": segment(self.views, logits, size)})
         return results
 

@@ -124,3 +124,25 @@ def _trouble(name: str, tensor: Tensor, own: Tensor | None) -> str:
     if constant and (own is None or own.float().min() < own.float().max()):
         return f"of shape {tuple(tensor.shape)} is {low.item():g} throughout"
     return ""
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Make sure that a model's output can be read as numbers.
+
+    Args:
+        values: of any shape.
+        what: it is, for the message: of which model or of which image.
+
+    Raises:
+        CheckpointError: a value is infinite or none.
+
+    >>> check_finite(torch.tensor([0.2, float("nan")]), "the features of street.jpg")
+    Traceback (most recent call last):
+    d2host.engine.errors.CheckpointError: the features of street.jpg are not finite: the model's weights are damaged, or
+    a precision of 16 bits is too narrow for them, try fp32
+    """
+    if not values.isfinite().all():
+        raise CheckpointError(
+            f"{what} are not finite: the model's weights are damaged, or a precision of 16 bits is too narrow for "
+            "them, try fp32"
+        )

@@ -149,6 +149,8 @@ class EncoderSegmenter:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
         sample = TestMapper(self.protocol.short_side, max_size=10_000).resize(pixels)
+        if isinstance(image, str | Path):
+            sample["file_name"] = str(image)
         return Segmentation(pixels, self.model([sample])[0]["sem_seg"].cpu().numpy(), self.class_names)
 
 

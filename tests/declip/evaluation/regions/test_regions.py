@@ -9,8 +9,7 @@ from PIL import Image
 
 from d2host.engine.errors import DataError
 from declip import build_encoder
-from declip.evaluation.regions import RegionMethod, classify_regions, compare_regions, load_region_set
-from declip.evaluation.regions.classify import _accuracy
+from declip.evaluation.regions import RegionAccuracy, RegionMethod, classify_regions, compare_regions, load_region_set
 from declip.evaluation.regions.report import write_report
 from declip.models.attention import ContextType
 
@@ -75,12 +74,12 @@ def test_a_file_that_is_no_panoptic_annotation_is_refused(tmp_path):
 
 def test_accuracy_is_averaged_over_classes_that_occur():
     labels, ranks = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 0, 4, 0, 5])
-    accuracy = _accuracy(ranks, labels, [True, True, False, False])
+    accuracy = RegionAccuracy.of(ranks, labels, [True, True, False, False])
     assert accuracy.counts.tolist() == [3, 1, 1, 0]
     summary = accuracy.summary()
     assert summary["things_mAcc"] == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert summary["things_mAcc5"] == 100 and summary["stuff_mAcc"] == summary["stuff_mAcc5"] == 0
-    assert math.isnan(_accuracy(ranks[:4], labels[:4], [True, True, False, False]).summary()["stuff_mAcc"])
+    assert math.isnan(RegionAccuracy.of(ranks[:4], labels[:4], [True, True, False, False]).summary()["stuff_mAcc"])
 
 
 @pytest.mark.parametrize("method", list(RegionMethod))
