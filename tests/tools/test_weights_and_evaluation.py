@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 import declip
 from catseg.config import get_catseg_cfg
 from d2host import build_model
