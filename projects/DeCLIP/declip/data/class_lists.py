@@ -1,5 +1,6 @@
 """Class lists: plain text files, one class a line, synonyms separated by commas."""
 
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def load_class_list(name_or_path: str | Path) -> list[str]:
         raise DataError(f"class list {path} does not exist: give a text file, or one of the lists {known}")
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     classes = [line for line in lines if line and not line.startswith("#")]
-    twice = sorted({name for name in classes if classes.count(name) > 1})
+    twice = sorted(name for name, count in Counter(classes).items() if count > 1)
     if not classes or twice:
         trouble = f"names {', '.join(twice)} twice" if twice else "names no class"
         raise DataError(f"class list {path} {trouble}: one class a line, each once")
