@@ -148,7 +148,8 @@ class ClassEmbeddings(nn.Module):
         otherwise they are kept, in the tower's own precision, and serve inference and training alike.
         """
         parameters, device = encoder.text_parameters(), encoder.pixel_mean.device
-        kept = self._vocabulary(encoder, class_names)
+        class_names = check_texts(class_names, "class names")
+        kept = self._vocabulary(encoder, tuple(class_names))
         shape = (len(class_names), self.templates.num_prompts, -1)
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return encoder.encode_text(kept.tokens).view(shape)
@@ -162,18 +163,17 @@ class ClassEmbeddings(nn.Module):
                 kept.state, kept.embeddings = state, embeddings
         return kept.embeddings
 
-    def _vocabulary(self, encoder: DenseCLIP, class_names: Sequence[str]) -> "_Kept":
+    def _vocabulary(self, encoder: DenseCLIP, class_names: tuple[str, ...]) -> "_Kept":
         """What is kept of a vocabulary, now the latest used."""
-        key = tuple(class_names)
-        kept = self._kept.pop(key, None)
+        kept = self._kept.pop(class_names, None)
         if kept is None or kept.tokens.device != encoder.pixel_mean.device:
             fill = self.templates.functions
-            names = check_texts(map(first_synonym, check_texts(class_names, "class names")), "class names")
+            names = check_texts(map(first_synonym, class_names), "class names")
             with torch.inference_mode(False):
                 tokens = encoder.tokenize([template(name) for name in names for template in fill])
             _warn_of_equals(names, tokens.view(len(names), -1))
             kept = _Kept(tokens)
-        self._kept[key] = kept
+        self._kept[class_names] = kept
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)
         return kept
