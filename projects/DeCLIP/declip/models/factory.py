@@ -1,5 +1,8 @@
 """Building an encoder by name: a CLIP of open_clip, or of a plug-in, with weights."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import open_clip
@@ -44,7 +47,8 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     if name in added:
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
     try:
-        clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
+        with _silent_of_random_weights():
+            clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
     except Exception as error:  # whatever the library meets in the network, in a file, or among the packages
         reason = f"{type(error).__name__}: {in_brief(error)}"
         if tag is None:
@@ -57,6 +61,20 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
         check_state_dict(clip.state_dict(), f"the file of weights '{tag}' of '{name}'")
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
+
+
+@contextmanager
+def _silent_of_random_weights() -> Iterator[None]:
+    """Keep open_clip from warning of random weights where those of a file come next, or random ones are asked for."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "initialized randomly" not in record.getMessage()
+
+    logging.getLogger().addFilter(wanted)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(wanted)
 
 
 def check_name(name: str) -> None:
