@@ -13,7 +13,8 @@ from d2host.engine.errors import CheckpointError, in_brief
 
 BOOKKEEPING = re.compile(r"(mask|ids|index)$")  # ends the names of tensors that may hold -inf, or whole numbers
 ZIP_START = b"PK\x03\x04"
-SLACK = 2**20  # bytes that an archive may unpack to beyond its own size: TorchScript compresses its code
+MOST_UNPACKED, SLACK = 4, 2**20  # times its own size, plus bytes, that an archive may unpack to; weights hardly shrink
+LONGEST_NAME = 500  # characters of a tensor's
 
 
 def load_pickled(path: str | Path) -> Any:
@@ -53,11 +54,13 @@ def check_archive(path: Path) -> set[int]:
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = [member.file_size for member in archive.infolist()]
-            packed = sum(sizes) > path.stat().st_size + SLACK
-            damaged = None if packed else archive.testzip()
+            swollen = sum(sizes) > MOST_UNPACKED * path.stat().st_size + SLACK
+            damaged = None if swollen else archive.testzip()
     except Exception as error:  # as above
-        raise CheckpointError(f"{path} is no readable archive ({in_brief(error)}): get it again") from error
-    if packed:
+        raise CheckpointError(
+            f"{path} cannot be read ({in_brief(error)}): it is a damaged or encrypted archive; get it again"
+        ) from error
+    if swollen:
         raise CheckpointError(f"{path} unpacks to {sum(sizes):,} bytes, far more than its own size: get safe weights")
     if damaged is not None:
         raise CheckpointError(f"{path} is damaged (the checksum of its part {damaged} is wrong): get it again")
@@ -95,7 +98,10 @@ def check_state_dict(state: Any, source: object, own: Mapping[str, Tensor] | Non
     d2host.engine.errors.CheckpointError: clip.pt cannot be used, proj has values that are not finite: get it again
     """
     tensors = isinstance(state, Mapping) and all(isinstance(each, Tensor) for each in state.values())
-    if not tensors or not state or not all(isinstance(name, str) for name in state):
+    named = tensors and all(
+        isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME for name in state
+    )
+    if not named or not state:
         raise CheckpointError(f"{source} holds no state dict of tensors: give the weights of a model")
     for name, tensor in state.items():
         trouble = _trouble(name, tensor, (own or {}).get(name))

@@ -89,6 +89,8 @@ NO_STATE_DICTS = {
     "a null beside tensors": {"proj": torch.randn(3), "bias": None},
     "numbers as names": {0: torch.randn(3)},
     "no names": {None: torch.randn(3)},
+    "a name of several lines": {"visual.proj\nerror: none": torch.randn(3)},
+    "an endless name": {"x" * 10_000: torch.randn(3)},
     "tuples as names": {("visual", "proj"): torch.randn(3)},
 }
 
@@ -170,7 +172,7 @@ def test_encrypted_archives_are_refused(archive):
             content[start + flags] |= 1
             start = content.find(signature, start + 4)
     archive.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"plain\.pth is no readable archive .*encrypted"):
+    with pytest.raises(CheckpointError, match=r"plain\.pth cannot be read .*encrypted"):
         load_pickled(archive)
 
 

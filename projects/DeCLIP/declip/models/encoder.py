@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import ConfigError, DataError
 from declip.models.attention import decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import check_texts
@@ -208,7 +208,7 @@ class DenseCLIP(nn.Module):
             normalize: scale embeddings to unit length.
 
         Raises:
-            DataError: as :func:`declip.models.templates.check_texts`.
+            DataError: as :func:`declip.models.templates.check_texts`, or what is given is no token ids.
 
         >>> import declip
         >>> encoder = declip.build_encoder("nano", "nano-clip")
@@ -216,6 +216,8 @@ class DenseCLIP(nn.Module):
         torch.Size([2, 128])
         """
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
+        if tokens.dim() != 2 or not tokens.numel() or tokens.dtype not in (torch.int32, torch.int64):
+            raise DataError(f"{tokens.dtype} of shape {tuple(tokens.shape)} are no token ids: give N×L integers")
         embeddings = torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
         return F.normalize(embeddings, dim=-1) if normalize else embeddings
 

@@ -81,7 +81,7 @@ def read_metadata(path: str | Path) -> dict[str, object]:
         return {}
     try:
         facts = {key: json.loads(value) for key, value in stored.items()}
-        if not isinstance(facts.get("model"), str):
+        if not isinstance(facts.get("model"), str) or not facts["model"].isprintable():
             raise ValueError(f"model is {facts.get('model')!r}")
         for key, kind in (("context", ContextType), ("attention_scale", AttentionScale)):
             kind(facts.get(key))
