@@ -176,6 +176,25 @@ def test_encrypted_archives_are_refused(archive):
         load_pickled(archive)
 
 
+class Buffer:
+    def __reduce__(self):
+        return bytearray, (8 * 10**9,)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pickle_that_asks_for_memory_is_refused_before_it_gets_any(tmp_path, zipped):
+    torch.save({"proj": Buffer()}, tmp_path / "buffer.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"buffer\.pth cannot be read \(it makes a buffer of any size"):
+        load_pickled(tmp_path / "buffer.pth")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_a_pickle_would_call_is_named(tmp_path, zipped):
+    torch.save({"proj": print}, tmp_path / "calls.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"calls\.pth cannot be read \(Unsupported global: GLOBAL .*print"):
+        load_pickled(tmp_path / "calls.pth")
+
+
 @pytest.mark.parametrize("depth", [1, 40])
 def test_containers_within_containers_are_walked_once(tmp_path, depth):
     """Forty lists, each holding the one before it twice, have 2^40 places."""
