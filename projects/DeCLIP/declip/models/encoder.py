@@ -24,8 +24,6 @@ from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
 
-TEXT_CHUNK = 512  # prompts encoded at once
-
 
 @dataclass(frozen=True)
 class DenseFeatures:
@@ -216,7 +214,7 @@ class DenseCLIP(nn.Module):
         torch.Size([2, 128])
         """
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
-        embeddings = torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+        embeddings = self.text_tower.encode(tokens)
         return F.normalize(embeddings, dim=-1) if normalize else embeddings
 
     def text_parameters(self) -> list[nn.Parameter]:

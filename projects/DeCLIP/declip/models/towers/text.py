@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from d2host.engine.errors import DataError
 
+CHUNK = 512  # prompts encoded at once
+
 
 class TextTower:
     """open_clip's text transformer, wherever the model keeps it.
@@ -39,6 +41,9 @@ class TextTower:
         """
         if tokens.dim() != 2 or not tokens.numel() or tokens.dtype not in (torch.int32, torch.int64):
             raise DataError(f"{tokens.dtype} of shape {tuple(tokens.shape)} are no token ids: give N×L integers")
+        return torch.cat([self._encode(chunk) for chunk in tokens.split(CHUNK)])
+
+    def _encode(self, tokens: Tensor) -> Tensor:
         if not self.cuts:
             return self.clip.encode_text(tokens)
         text, ends = self.text, tokens.argmax(dim=-1)
