@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from d2host.engine.loading import list_loader
 from declip.data.batching import group_by_shape
-from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
 from declip.models.attention import ContextType
@@ -110,7 +109,7 @@ def compare_regions(
         raise ValueError("crops are seen at a side of their own: compare them in a call of their own")
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
-    images = regions.images[: max_images or None]
+    images = regions.first(max_images, masks=RegionMethod.MASKS in methods)
     dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
@@ -151,11 +150,7 @@ class _RegionViews(Dataset):
             "labels": regions.labels,
         }
         if RegionMethod.MASKS in self.methods:
-            masks = regions.masks()
-            label_name = f"panoptic label {regions.panoptic_file_name}"
-            check_same_size(image.shape[-2:], masks.shape[-2:], regions.file_name, label_name)
-            masks = transforms.resize(masks, inner, transforms.InterpolationMode.NEAREST)
-            sample["masks"] = transforms.pad(masks, padding)
+            sample["masks"] = transforms.pad(regions.masks(inner), padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
             sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
         return sample
