@@ -4,7 +4,7 @@
 datasets/check_datasets.py                                     everything whose folder is there
 datasets/check_datasets.py ade20k_150_test_sem_seg --quick     one dataset, without opening its files
 
-Ends with status 1 where something is wrong.
+Prints all faults as a table and ends with status 2 where there are any.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import sys
 
 from d2host.engine import run_command
+from d2host.engine.command import BAD_INPUT
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.preparation.check import check_dataset, report
@@ -30,8 +31,8 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"no prepared dataset in {root.absolute()}: set DETECTRON2_DATASETS, or name one to check")
     checks = [check_dataset(name, FOLDER_DATASETS[name], args.workers, args.quick) for name in chosen]
     print(report(checks))
-    if any(check.troubles for check in checks):
-        sys.exit(1)
+    if any(check.faults for check in checks):
+        sys.exit(BAD_INPUT)
 
 
 if __name__ == "__main__":

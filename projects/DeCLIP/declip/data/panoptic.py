@@ -114,21 +114,28 @@ def fault_in_segments(
     return f"segment {repeated[0]} is listed twice" if repeated else ""
 
 
-def read_panoptic(path: str | Path, listed: Collection[int] = ()) -> np.ndarray:
+def read_panoptic(path: str | Path, listed: Collection[int] = (), size: tuple[int, int] | None = None) -> np.ndarray:
     """The segment ids of a panoptic PNG, H×W int64: R + 256 G + 256² B of every pixel.
 
     Args:
         path: of the file.
         listed: ids that it has to hold.
+        size: (H, W) that it has to have; None: any.
 
     Raises:
-        DataError: the file is missing, unreadable, no colour image, or lacks a listed segment.
+        DataError: the file is missing, unreadable, no colour image, of another size, or lacks a listed segment.
     """
     colors = read_array(path)
     if colors.ndim != 3 or colors.shape[-1] not in (3, 4) or colors.dtype != np.uint8:
         raise DataError(f"panoptic label {path} is no RGB image of 8 bits: give COCO's panoptic PNGs")
     ids = colors[..., :3].astype(np.int64) @ np.array([1, 256, 256**2])
-    missing = sorted(set(listed).difference(np.unique(ids).tolist()))
+    if size and ids.shape != size:
+        raise DataError(
+            f"panoptic label {path} is {ids.shape[1]}x{ids.shape[0]}, its annotation is for {size[1]}x{size[0]}: give "
+            "the PNGs that belong to the annotation, as they were unpacked"
+        )
+    present = set(np.unique(ids).tolist())
+    missing = [each for each in listed if each not in present]
     if missing:
         raise DataError(
             f"panoptic label {path} lacks segment {missing[0]} that its annotation lists ({len(missing)} in all): "

@@ -41,6 +41,17 @@ def read_image(source: str | Path | bytes, *, name: str = "", least_side: int = 
         return np.array(image.convert("RGB"))
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of an image as :func:`read_image` would give it, from its header alone.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with _opened(path, f"image {path}") as image:
+        turned = image.getexif().get(0x0112, 1) >= 5  # orientations that swap the sides
+        return image.size if turned else image.size[::-1]
+
+
 def read_array(path: str | Path) -> np.ndarray:
     """The numbers of a label file as stored: H×W of a single-channel or palette image, H×W×3 of a colour one.
 

@@ -68,11 +68,7 @@ class RegionImage:
                 region. Segments that it has besides are no regions of this set.
         """
         self.check_masks()
-        ids = read_panoptic(self.panoptic_file_name, self.segment_ids.tolist())
-        if self.size:
-            label_name = f"panoptic label {self.panoptic_file_name}"
-            check_same_size(self.size, ids.shape, f"annotation of {self.file_name}", label_name)
-        ids = torch.from_numpy(ids)
+        ids = torch.from_numpy(read_panoptic(self.panoptic_file_name, self.segment_ids.tolist(), self.size))
         if size:
             ids = F.interpolate(ids[None, None].float(), size=size, mode="nearest")[0, 0]  # below 2^24: exact
         return ids == self.segment_ids[:, None, None]

@@ -2,25 +2,29 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from d2host.engine import run_command
+from d2host.engine.command import BAD_INPUT
 from d2host.engine.errors import DataError
+from declip.data.benchmarks import FOLDER_DATASETS
+from declip.data.preparation.check import COUNT, FOLDERS, check_dataset, report
 from declip.data.root import dataset_root
 
 Prepare = Callable[[Path, int], dict[str, int]]
 
 
 def prepare_command(description: str, prepare: Prepare) -> None:
-    """Parse the command line, prepare, and say what was made.
+    """Parse the command line, prepare, say what was made, and check it.
 
     Args:
         description: the script's documentation: source, expected tree, what is written, licence.
         prepare: takes the data root and a number of workers; returns how many files were made, by folder.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=dataset_root(), help="data root (default: DETECTRON2_DATASETS)")
+    parser.add_argument("--root", type=Path, help="data root (default: DETECTRON2_DATASETS)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     arguments = parser.parse_args()
     arguments.num_gpus = 1
@@ -28,7 +32,20 @@ def prepare_command(description: str, prepare: Prepare) -> None:
 
 
 def _prepare(arguments: argparse.Namespace, prepare: Prepare) -> None:
-    if not arguments.root.is_dir():
-        raise DataError(f"the data root {arguments.root.absolute()} does not exist: create it, or give --root")
-    for folder, count in prepare(arguments.root, max(arguments.workers, 1)).items():
+    root, workers = arguments.root or dataset_root(), max(arguments.workers, 1)
+    if not root.is_dir():
+        raise DataError(f"the data root {root.absolute()} is no folder that exists: create it, or give --root")
+    made = prepare(root, workers)
+    for folder, count in made.items():
         print(f"{folder}: {count} files made" if count else f"{folder}: complete already")
+    checks = [
+        check_dataset(name, dataset, workers, decode=False, root=root)
+        for name, dataset in FOLDER_DATASETS.items()
+        if any(Path(dataset.labels).is_relative_to(folder) for folder in made) and (root / dataset.labels).is_dir()
+    ]
+    faults = [fault for check in checks for fault in check.faults]
+    if faults:
+        print(report(checks))
+    if any(fault.kind not in (COUNT, FOLDERS) for fault in faults):  # a part of a benchmark may be meant
+        print("error: what was prepared has the faults above: download what is wrong again", file=sys.stderr)
+        sys.exit(BAD_INPUT)
