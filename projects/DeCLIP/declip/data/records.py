@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
+CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that no name of a class or a file has: controls, and halves of surrogates, which cannot be encoded."""
+
 MOST_PIXELS = 2**31  # of a side: nothing that is read is larger
 
 
@@ -50,10 +53,11 @@ def _is_inside(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and not re.search("[\0\ud800-\udfff]", value)
+    return isinstance(value, str) and bool(value.strip()) and not CONTROL.search(value)
 
 
 TEXT = Rule("a text", _is_text)
+PATH = Rule("a path", lambda value: isinstance(value, PurePath) or _is_text(value))
 INSIDE = Rule("a path below its folder", _is_inside)
 IDENTIFIER = Rule("a whole number or a text", lambda value: is_integer(value) or isinstance(value, str))
 FLAG = Rule("0 or 1", lambda value: isinstance(value, int) and value in (0, 1))
