@@ -45,7 +45,7 @@ def check_class_names(names: Any, source: str) -> list[str]:
 
     >>> check_class_names(["sofa, couch", "lamp", "lamp"], "my list")
     Traceback (most recent call last):
-    d2host.engine.errors.DataError: my list names 'lamp' twice: one class a line or entry, each once
+    d2host.engine.errors.DataError: my list names lamp twice: one class a line or entry, each once
 
     Args:
         names: a list or tuple of texts.
@@ -70,7 +70,7 @@ def check_class_names(names: Any, source: str) -> list[str]:
             raise DataError(f"{source} has {name[:80]!r} as class {number}, which is no name: {remedy}")
     if repeated := twice(names):
         more = f" (and {len(repeated) - 3} more)" if len(repeated) > 3 else ""
-        raise DataError(f"{source} names {', '.join(map(repr, repeated[:3]))} twice{more}: {remedy}")
+        raise DataError(f"{source} names {', '.join(repeated[:3])} twice{more}: {remedy}")
     return list(names)
 
 

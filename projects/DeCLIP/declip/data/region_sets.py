@@ -53,8 +53,11 @@ class RegionImage:
             size, source = read_panoptic(self.panoptic_file_name).shape, f"panoptic label {self.panoptic_file_name}"
         if size:
             check_same_size(found, size, self.file_name, source)
-        elif (self.boxes.reshape(-1, 2, 2) > torch.tensor(found[::-1]) + 1).any():
-            raise DataError(f"{self.file_name} is {found[1]}x{found[0]}, and boxes of its annotation leave it")
+        if (self.boxes.reshape(-1, 2, 2) > torch.tensor(found[::-1]) + 1).any():
+            raise DataError(
+                f"{self.file_name} is {found[1]}x{found[0]}, and boxes of its annotation leave it: give the images "
+                "that were annotated, in full size"
+            )
         return image
 
     def masks(self, size: tuple[int, int] | None = None) -> Tensor:
@@ -153,7 +156,7 @@ def load_region_set(
     content = load_panoptic(path)
     images = {image["id"]: image for image in content["images"]}
     folder = Path(image_root) if image_root else _image_folder(path, content["images"][0]["file_name"])
-    beside = (path.with_suffix(""), path.with_name(f"panoptic_{_split(path)}"))
+    beside = (path.with_suffix(""), path.with_name(f"panoptic_{path.stem.rpartition('_')[2]}"))
     masks = Path(panoptic_root) if panoptic_root else next((each for each in beside if each.is_dir()), beside[0])
     annotations = [
         {
@@ -167,14 +170,10 @@ def load_region_set(
     return _region_set(source, annotations, content["categories"])
 
 
-def _split(path: Path) -> str:
-    """What a file is called after its kind: ``val2017`` of ``panoptic_val2017.json``."""
-    return path.stem.rpartition("_")[2]
-
-
 def _image_folder(path: Path, name: str) -> Path:
     """The folder around a JSON file that holds the first of its images."""
-    tried = (path.parent.parent / _split(path), path.parent / _split(path), path.parent)
+    kind, _, split = path.stem.rpartition("_")  # as in "panoptic_val2017"
+    tried = (*((path.parent.parent / split, path.parent / split) if kind else ()), path.parent)
     for folder in tried:
         if (folder / name).is_file():
             return folder
