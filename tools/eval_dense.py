@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
         images_at_once=args.images_at_once,
         max_images=args.max_images,
         visualize=args.visualize,
+        save_predictions=args.save_predictions,
         num_workers=args.num_workers,
         cache=args.cache,
     )
@@ -94,6 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--max-images", type=int, default=0, help="only the first of each dataset (0: all)")
     add("--num-workers", type=int, default=1, help="processes that load images")
     add("--visualize", type=int, default=0, help="images drawn per dataset, with prediction and ground truth")
+    add("--save-predictions", action="store_true", help="write each prediction as a label PNG named like its image")
     add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
     add("--output", type=Path, default=Path("output/eval_dense"), help="folder of the results")
     return parser.parse_args()

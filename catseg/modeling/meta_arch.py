@@ -21,12 +21,13 @@ from catseg.modeling.inference import (
 )
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import ConfigError
+from d2host.engine.tensors import check_finite
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
-from declip.models.templates import Templates
+from declip.models.templates import Templates, check_texts
 from declip.models.zero_shot_classifier import ClassEmbeddings
 
 
@@ -124,11 +125,9 @@ class CATSeg(nn.Module):
         """Choose the classes that evaluation segments; nothing is encoded before the next image.
 
         Raises:
-            DataError: there are none.
+            DataError: there are none, or as :func:`declip.models.templates.check_texts`.
         """
-        if not vocabulary:
-            raise DataError("the vocabulary is empty: name at least one class")
-        self.vocabulary = tuple(vocabulary)
+        self.vocabulary = tuple(check_texts(vocabulary, "classes of the vocabulary"))
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, segmentations in evaluation.
@@ -176,6 +175,7 @@ class CATSeg(nn.Module):
             image = self._image(sample)
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
             logits = self.logits(self.views.views(image), self.vocabulary)
+            check_finite(logits, f"the scores of {sample.get('file_name', 'the image')}")
             results.append({"sem_seg": segment(self.views, logits, size)})
         return results
 

@@ -7,7 +7,6 @@ only then: a process killed at any moment leaves the previous checkpoint in plac
 
 import logging
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +18,7 @@ from d2host import comm
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import CheckpointError, ConfigError
 from d2host.engine.parallel import unwrap
+from d2host.engine.tensors import check_state_dict, load_pickled
 
 POINTER = "last_checkpoint"
 
@@ -125,15 +125,13 @@ def load_weights(path: str | Path, model: nn.Module) -> None:
 
 def _read(path: str | Path) -> dict[str, Any]:
     """A checkpoint's content; a bare state dict is taken for its ``model``."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): give another, or remove it") from error
-    return content if "model" in content else {"model": content}
+    content = load_pickled(path)
+    return content if isinstance(content, dict) and "model" in content else {"model": content}
 
 
-def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
-    differences = describe_mismatch(model.state_dict(), state)
+def _load_strictly(model: nn.Module, state: Any, path: str | Path) -> None:
+    own = model.state_dict()
+    differences = describe_mismatch(own, check_state_dict(state, f"checkpoint {path}", own))
     if differences:
         raise CheckpointError(
             f"checkpoint {path} is of another model than the config describes: {differences}; give the config it was "
@@ -151,6 +149,11 @@ def describe_mismatch(expected: dict[str, torch.Tensor], given: dict[str, torch.
             f"{key} {tuple(given[key].shape)} instead of {tuple(tensor.shape)}"
             for key, tensor in expected.items()
             if key in given and given[key].shape != tensor.shape
+        ],
+        "of wrong kind": [
+            f"{key} {given[key].dtype} instead of {tensor.dtype}"
+            for key, tensor in expected.items()
+            if key in given and given[key].is_floating_point() != tensor.is_floating_point()
         ],
     }
     words = []

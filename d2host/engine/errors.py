@@ -29,3 +29,13 @@ class CheckpointError(DeclipError):
 
 class TrainingError(DeclipError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
+
+
+def in_brief(error: BaseException) -> str:
+    """What a library says of an error, on one line and at most 200 characters long, or else the error's kind.
+
+    >>> in_brief(RuntimeError("PytorchStreamReader failed:\\n  no central directory"))
+    'PytorchStreamReader failed: no central directory'
+    """
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 200 else f"{words[:197]}..."

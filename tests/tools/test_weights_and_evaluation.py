@@ -4,9 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 import declip
 from catseg.config import get_catseg_cfg
 from d2host import build_model
@@ -40,8 +43,13 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
             "name",
         ),
         *("--datasets", "nano_val", "--max-images", 4, "--visualize", 2, "--output", tmp_path / "out"),
+        "--save-predictions",
     )
     assert result.returncode == 0, result.stderr
+    assert "first 4 of" in result.stdout + result.stderr
+    for context in ("vanilla", "qk"):
+        saved = list((tmp_path / f"out/{context}/nano_val/predictions").glob("*.png"))
+        assert len(saved) == 4 and all(np.asarray(Image.open(file)).max() < 54 for file in saved)
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert set(results) == {"vanilla", "qk"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
     assert "| vanilla" in (tmp_path / "out/results.md").read_text()

@@ -9,6 +9,7 @@ name of their meta-architecture.
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from declip.evaluation.zero_shot import Vocabulary, ZeroShotSegmenter, known_pre
 from declip.evaluation.zero_shot.protocol import Protocol as ZeroShotProtocol
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import build_encoder
+from declip.models.templates import check_texts
 from declip.models.zero_shot_classifier import Templates, embed_names
 from declip.plugins import from_plugins
 from declip.weights.files import read_metadata
@@ -147,6 +149,8 @@ class EncoderSegmenter:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
         sample = TestMapper(self.protocol.short_side, max_size=10_000).resize(pixels)
+        if isinstance(image, str | Path):
+            sample["file_name"] = str(image)
         return Segmentation(pixels, self.model([sample])[0]["sem_seg"].cpu().numpy(), self.class_names)
 
 
@@ -224,15 +228,12 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Class names as a tuple.
 
     Raises:
-        DataError: there are none, one is empty or named twice, or they are a single string.
+        DataError: one is named twice, or as :func:`declip.models.templates.check_texts`.
     """
-    if isinstance(names, str):
-        raise DataError(f"class names are a list of strings, not the string {names!r}: put it into brackets")
-    stripped = tuple(str(name).strip() for name in names)
-    twice = sorted({name for name in stripped if stripped.count(name) > 1})
-    if not stripped or not all(stripped) or twice:
-        trouble = f"'{twice[0]}' is named twice" if twice else "there are none, or one is empty"
-        raise DataError(f"these class names cannot be used, {trouble}: name each class once")
+    stripped = tuple(name.strip() for name in check_texts(names, "class names"))
+    twice = [name for name, count in Counter(stripped).items() if count > 1]
+    if twice:
+        raise DataError(f"these class names cannot be used, '{twice[0]}' is named twice: name each class once")
     return stripped
 
 

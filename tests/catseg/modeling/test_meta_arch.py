@@ -73,7 +73,7 @@ def test_the_vocabulary_changes_without_a_new_model():
     for vocabulary in (["red circle", "grass"], ["wood", "sky", "blue ring"]):
         model.set_vocabulary(vocabulary)
         assert model([sample])[0]["sem_seg"].shape == (len(vocabulary), 50, 70)
-    with pytest.raises(DataError, match="vocabulary is empty"):
+    with pytest.raises(DataError, match="there are no classes of the vocabulary"):
         model.set_vocabulary([])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from d2host.engine.atomic import replacing
-from declip.evaluation.regions.classify import RegionAccuracy
+from declip.evaluation.regions.accuracy import RegionAccuracy
 from declip.evaluation.results import write_csv, write_results
 
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels

@@ -8,9 +8,9 @@ Shape legend
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2host.engine.tensors import check_finite
 from declip.data.batching import group_by_shape
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
@@ -60,6 +60,9 @@ class ZeroShotSegmenter(nn.Module):
 
         Returns:
             Per image ``sem_seg``: H×W int64.
+
+        Raises:
+            CheckpointError: features of an image are not finite, or zero.
         """
         return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
 
@@ -75,6 +78,8 @@ class ZeroShotSegmenter(nn.Module):
             chunks = torch.cat([windows[index] for index in group]).split(self.windows_at_once)
             logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
             for index, own in zip(group, logits.split([len(windows[index]) for index in group]), strict=True):
+                # what keeps a patch from having cosines keeps it from all of them: those with one name tell
+                check_finite(own[:, :, 0], f"the features of {batch[index].get('file_name', 'the image')}")
                 way_back = grids[index].way_back((batch[index]["height"], batch[index]["width"]), self.device)
                 for context, values in zip(contexts, own.unbind(dim=1), strict=True):
                     labels = self._decide(grids[index].lay_out(values), way_back)
@@ -82,9 +87,10 @@ class ZeroShotSegmenter(nn.Module):
         return results
 
     def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
-        """Cosines of the patches of windows n×3×k×k with all names: n×K×N×g×g."""
-        features = self.encoder.encode_contexts(windows, contexts).values()
-        content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
+        """Cosines of the patches of windows n×3×k×k with all names: n×K×N×g×g; NaN where a feature has no direction."""
+        features = self.encoder.encode_contexts(windows, contexts)
+        content = torch.stack([features[context].content.float() for context in contexts], dim=1)
+        content = content / content.norm(dim=2, keepdim=True)
         with torch.autocast(content.device.type, enabled=False):
             return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)
 
