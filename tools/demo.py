@@ -37,7 +37,7 @@ def plan_pictures(paths: list[Path], output: Path) -> dict[Path, Path]:
     Raises:
         DataError: a path does not exist, there is no image, or a picture would take the place of an image.
     """
-    from declip.data.reading import IMAGE_SUFFIXES
+    from declip.data.listing import IMAGE_SUFFIXES
 
     images: list[Path] = []
     for path in paths:

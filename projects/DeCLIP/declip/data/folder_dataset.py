@@ -1,9 +1,11 @@
 """Datasets that are a folder of images and a folder of label files."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from d2host.engine.errors import DataError
+from declip.data.listing import find_files
 from declip.data.root import dataset_root
 
 
@@ -44,10 +46,13 @@ class FolderDataset:
 def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
     """Dataset dicts (``file_name``, ``sem_seg_file_name``, ``image_id``) of a folder dataset, sorted by file name.
 
-    Files are listed, none is opened: ``height`` and ``width`` come when an image is read.
+    Images and labels are paired by their stems, wherever they lie below their folders; where a stem occurs in several
+    sub-folders, by the path below the folder. Files are listed (see :mod:`declip.data.listing`), none is opened:
+    ``height`` and ``width`` come when an image is read.
 
     Raises:
-        DataError: a folder is missing or empty, two files have one stem, or an image or label lacks its counterpart.
+        DataError: a folder is missing or empty, two files cannot be told apart, or an image or label lacks its
+            counterpart.
     """
     images, labels = dataset_root() / dataset.images, dataset_root() / dataset.labels
     for folder in (images, labels):
@@ -56,30 +61,35 @@ def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
                 f"dataset '{name}' needs {folder.absolute()}, which does not exist: {dataset.prepare}, or set "
                 "DETECTRON2_DATASETS to the folder that holds it"
             )
-    image_files = _files_by_stem(images, dataset.image_suffix)
-    label_files = _files_by_stem(labels, dataset.label_suffix)
+    found = find_files(images, [dataset.image_suffix]), find_files(labels, [dataset.label_suffix])
+    same = _of_one_stem(found[0]) or _of_one_stem(found[1])
+    image_files, label_files = (
+        {file.relative_to(folder).with_suffix("").as_posix() if same else file.stem: file for file in files}
+        for folder, files in zip((images, labels), found, strict=True)
+    )
     wanted = label_files if dataset.labelled_only else image_files
     if not wanted:
         folder, suffix = (labels, dataset.label_suffix) if dataset.labelled_only else (images, dataset.image_suffix)
         raise DataError(f"dataset '{name}' found no {suffix} file in {folder.absolute()}: {dataset.prepare}")
     for kind, folder, files in (("image", images, image_files), ("label", labels, label_files)):
-        missing = [stem for stem in wanted if stem not in files]
+        missing = [key for key in wanted if key not in files]
+        if same and (missing or len(image_files) + len(label_files) < len(found[0]) + len(found[1])):
+            raise DataError(
+                f"{same[0]} and {same[1]} have one stem, so their labels cannot be told apart: rename one, or lay labels "
+                "out in sub-folders as the images are"
+            )
         if missing:
             raise DataError(
                 f"dataset '{name}' lacks {len(missing)} {kind} files in {folder.absolute()}, among them that of "
                 f"{missing[0]}: {dataset.prepare}"
             )
     return [
-        {"file_name": str(image_files[stem]), "sem_seg_file_name": str(label_files[stem]), "image_id": stem}
-        for stem in sorted(wanted)
+        {"file_name": str(image_files[key]), "sem_seg_file_name": str(label_files[key]), "image_id": key}
+        for key in sorted(wanted)
     ]
 
 
-def _files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for file in folder.rglob("*"):
-        if file.suffix.lower() == suffix:
-            other = files.setdefault(file.stem, file)
-            if other != file:
-                raise DataError(f"{other} and {file} have one stem, so their labels cannot be told apart: rename one")
-    return files
+def _of_one_stem(files: Iterable[Path]) -> tuple[Path, Path] | None:
+    """The first two files that have one stem; None where all stems differ."""
+    by_stem: dict[str, Path] = {}
+    return next(((other, file) for file in files if (other := by_stem.setdefault(file.stem, file)) != file), None)
