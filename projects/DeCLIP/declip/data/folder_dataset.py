@@ -75,8 +75,8 @@ def load_folder_dataset(name: str, dataset: FolderDataset) -> list[dict]:
         missing = [key for key in wanted if key not in files]
         if same and (missing or len(image_files) + len(label_files) < len(found[0]) + len(found[1])):
             raise DataError(
-                f"{same[0]} and {same[1]} have one stem, so their labels cannot be told apart: rename one, or lay labels "
-                "out in sub-folders as the images are"
+                f"{same[0]} and {same[1]} have one stem, so their labels cannot be told apart: rename one, or give the "
+                "labels the sub-folders of the images"
             )
         if missing:
             raise DataError(

@@ -80,7 +80,7 @@ def opened_image(source: str | Path | BinaryIO, name: str) -> Iterator[Image.Ima
     if image is None:
         raise DataError(f"{name} cannot be read (its format is none of {', '.join(FORMATS)}): replace or remove it")
     with image:
-        check_size(image, name)
+        check_size(image.size[::-1], name)
         with faults_of(name):
             frames = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's photo and extras
         if frames:
@@ -100,13 +100,13 @@ def _identify(file: BinaryIO) -> Image.Image | None:
     return None
 
 
-def check_size(image: Image.Image, name: str) -> None:
-    """Refuse an image by its size, before it is decoded.
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Refuse an image by its (height, width), before it is decoded.
 
     Raises:
         DataError: it has no pixel, or more than :data:`MOST_PIXELS`.
     """
-    width, height = image.size
+    height, width = size
     if not 0 < width * height <= MOST_PIXELS:
         raise DataError(f"{name} cannot be read ({width}x{height} pixels, of 1 to {MOST_PIXELS:,}): make it smaller")
 

@@ -69,7 +69,7 @@ def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     Raises:
         DataError: it is too large, cannot be decoded, or its values have no range.
     """
-    check_size(image, name)
+    check_size(image.size[::-1], name)
     with faults_of(name):
         image.load()
         orientation = image.getexif().get(ORIENTATION, 1)

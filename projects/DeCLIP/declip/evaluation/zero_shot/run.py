@@ -12,7 +12,6 @@ from d2host import DatasetEvaluator, DatasetEvaluators, comm
 from d2host.engine.precision import Precision
 from declip.data.datasets import dataset_records
 from declip.data.loader import evaluation_loader
-from declip.data.mapper import TestMapper
 from declip.evaluation.results import write_results
 from declip.evaluation.run import evaluate, without_classes
 from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
@@ -23,8 +22,6 @@ from declip.evaluation.zero_shot.vocabulary import zero_shot_vocabulary
 from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, cached_names
-
-LONGEST_SIDE = 10_000  # no limit in practice: only the shorter side is prescribed
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,7 @@ def _evaluate_dataset(
         if options.visualize:
             evaluators[context].append(SegmentationVisualizer(name, output / "visualizations", options.visualize))
     records = dataset_records(name)[: options.max_images or None]
-    mapper = TestMapper(protocol.short_side, LONGEST_SIDE)
-    loader = evaluation_loader(records, mapper, options.num_workers, options.images_at_once)
+    loader = evaluation_loader(records, segmenter.mapper, options.num_workers, options.images_at_once)
     model, evaluator = _ByContext(segmenter, contexts), _EvaluatorByContext(evaluators)
     description = f"{', '.join(context.value for context in contexts)} on {name}"
     return evaluate(model, loader, evaluator, options.precision, description)
