@@ -19,6 +19,7 @@ from tqdm import tqdm
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import DataError
 from declip.data.folder_dataset import UNFINISHED
+from declip.data.listing import find_files
 from declip.data.records import twice
 
 UNKNOWN = -1  # in a table: a value that no label file of the dataset should hold
@@ -159,14 +160,14 @@ def _leave_interrupts_to_parent() -> None:
 
 
 def find_sources(folder: Path, pattern: str, remedy: str) -> list[Path]:
-    """The files below a folder that match, sorted; hidden ones are none.
+    """The files below a folder that match, sorted; see :mod:`declip.data.listing`.
 
     Raises:
         DataError: the folder does not exist or holds none; ``remedy`` says what to do.
     """
     if not folder.is_dir():
         raise DataError(f"{folder.absolute()} does not exist: {remedy}")
-    files = sorted(file for file in folder.rglob(pattern) if not file.name.startswith("."))
+    files = [file for file in find_files(folder, [Path(pattern).suffix]) if file.match(pattern)]
     if not files:
         raise DataError(f"{folder.absolute()} holds no {pattern}: {remedy}")
     return files
