@@ -12,6 +12,7 @@ project wrote, or the name of an encoder (dense zero-shot segmentation).
 import argparse
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
 
@@ -21,11 +22,11 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     import declip
-    from declip.data.class_lists import load_class_list
+    from declip.data.class_lists import classes_of
 
     pictures = plan_pictures(args.images, args.output)
     segmenter = declip.load_segmenter(args.model, args.weights, context=args.context, device=args.device)
-    segmenter.set_classes(load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes)
+    segmenter.set_classes(classes_of(args.classes))
     for image, picture in tqdm(pictures.items(), unit="image"):
         segmenter.segment(image).save(picture)
     print(f"{len(pictures)} pictures in {args.output}")
@@ -35,14 +36,12 @@ def plan_pictures(paths: list[Path], output: Path) -> dict[Path, Path]:
     """Each image among ``paths`` and in the folders among them, with the picture to write; names are distinct.
 
     Raises:
-        DataError: a path does not exist, there is no image, or a picture would take the place of an image.
+        DataError: there is no image, or a picture would take the place of an image.
     """
     from declip.data.reading import IMAGE_SUFFIXES
 
     images: list[Path] = []
     for path in paths:
-        if not path.exists():
-            raise DataError(f"{path} does not exist: give image files or folders that hold them")
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         images += [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
@@ -66,13 +65,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", required=True, help="output directory, checkpoint, encoder weights, or encoder name")
     add("--weights", help="of an encoder by name: a file, an open_clip tag, or a plug-in's name")
     add("--context", help="how an encoder's last block attends (default: as its weights say)")
-    add("--images", type=Path, nargs="+", required=True, help="image files, or folders of them")
+    add("--images", type=arguments.existing_path, nargs="+", required=True, help="image files, or folders of them")
     add("--classes", nargs="+", required=True, help="class names, or one .txt file with one a line")
-    add("--output", type=Path, default=Path("output/demo"), help="folder for the pictures")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    return arguments
+    add("--output", type=arguments.output_folder, default=Path("output/demo"), help="folder for the pictures")
+    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

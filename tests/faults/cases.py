@@ -10,6 +10,7 @@ from tests.faults.contents import CLASS_LISTS, CONFIGS, IMAGES, JSONS, WEIGHTS
 from tests.faults.keys import key_values
 from tests.faults.mutations import spoil, variants
 from tests.faults.values import VALUES, Expected
+from tests.faults.world import PHOTOS, REGIONS
 
 SPOILT_PER_FILE = 64
 VOC_LABELS = "data/VOCdevkit/VOC2012/annotations_detectron2/val"
@@ -101,16 +102,16 @@ def content_cases():
     return found
 
 
-def structure_cases(world):
+def structure_cases():
     """JSON files with one part of another shape."""
     found = []
-    for label, content in variants(json.loads((world / "regions.json").read_text())):
+    for label, content in variants(REGIONS):
         files = {"file.json": lambda _, content=content: json.dumps(content).encode()}
         regions = ("{case}/file.json",)
         found.append(case("eval_regions", f"regions {label}", Expected.EITHER, files=files, regions=regions))
         panoptic = {"root/coco/annotations/panoptic_val2017.json": files["file.json"]}
         found.append(case("prepare_coco_panoptic", f"annotations {label}", Expected.EITHER, files=panoptic))
-    for label, content in variants(json.loads((world / "photos.json").read_text())):
+    for label, content in variants(PHOTOS):
         files = {"file.json": lambda _, content=content: json.dumps(content).encode()}
         opts = ("OUTPUT_DIR", "{case}/out", "DATASETS.IMAGES", "{case}/file.json", "DATASETS.IMAGE_ROOT", "{world}")
         found.append(case("train_declip", f"images {label}", Expected.EITHER, files=files, opts=opts))
@@ -172,8 +173,7 @@ def mutation_cases(per_file=SPOILT_PER_FILE):
     return found
 
 
-def all_cases(world):
-    """Every case by name; the world has been made."""
-    found = [*bases(), *argument_cases(), *key_cases(), *content_cases(), *structure_cases(world), *mutation_cases()]
-    named = {each.name: each for each in found}
-    return named
+def all_cases():
+    """Every case by name."""
+    found = [*bases(), *argument_cases(), *key_cases(), *content_cases(), *structure_cases(), *mutation_cases()]
+    return {each.name: each for each in found}

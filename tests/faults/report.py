@@ -39,7 +39,7 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         environment = make_world(make_folder(folder / "world"))
-        names = [n for n in all_cases(folder / "world") if n.startswith(args.only) and args.containing in n]
+        names = [n for n in all_cases() if n.startswith(args.only) and args.containing in n]
         if args.sample:
             names = random.Random(0).sample(names, min(args.sample, len(names)))
         with open(args.output or os.devnull, "w", encoding="utf-8") as log:
@@ -75,7 +75,7 @@ def table(outcomes):
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def run_all(names, folder, environment, jobs, report):
+def run_all(names, folder, environment, jobs, report=lambda name, outcome: None):
     """Outcomes by name, from ``jobs`` processes at a time; one that dies or hangs is replaced.
 
     Args:
@@ -125,7 +125,7 @@ def run_all(names, folder, environment, jobs, report):
 def work(names, folder, environment, pipe):
     """Run cases one after the other and send their outcomes."""
     resource.setrlimit(resource.RLIMIT_AS, (14 * GIGABYTE, 14 * GIGABYTE))
-    cases = all_cases(folder / "world")
+    cases = all_cases()
     own = Path(tempfile.mkdtemp(dir=folder))
     for name in names:
         place = Path(tempfile.mkdtemp(dir=own)) / "case"

@@ -94,7 +94,7 @@ VALUES = {
     "classes": [
         *(Value(repr(tokens), tokens) for tokens in (("",), (" ",), ("a", "a"), ("a", ""), ("a", " a "), ("\n",))),
         *paths(".txt"),
-        *(value(text, Expected.EITHER) for text in ("$a$", "%s", "{}", "ünïcödé", "\udcff", "a,b", "a;b", LONG, ",", ";")),
+        *(value(name, Expected.EITHER) for name in ("$a$", "%s", "{}", "ünïcödé", "\udcff", "a,b", "a;b", ",", LONG)),
         Value("thousands", tuple(f"thing {number}" for number in range(2000)), Expected.EITHER),
         Value("a list and a name", ("{world}/classes.txt", "grass")),
     ],

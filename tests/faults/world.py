@@ -27,6 +27,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ("2007_000033", "2007_000042")
 SUFFIXES = ("", ".txt", ".json", ".tar", ".png", ".safetensors", ".pth", ".pt", ".yaml")
 LONG = "n" * 5000
+PHOTOS = {"images": [{"file_name": f"photos/{NAMES[0]}.jpg"}, {"file_name": f"photos/{NAMES[1]}.png"}]}
+REGIONS = {
+    "images": [{"id": 1, "file_name": f"{NAMES[0]}.jpg", "height": 32, "width": 48}],
+    "categories": [{"id": 1, "name": "red ball", "isthing": 1}, {"id": 2, "name": "grass", "isthing": 0}],
+    "annotations": [
+        {
+            "image_id": 1,
+            "file_name": "1.png",
+            "segments_info": [
+                {"id": 7, "category_id": 1, "bbox": [24, 0, 24, 32], "area": 768, "iscrowd": 0},
+                {"id": 0, "category_id": 2, "bbox": [0, 0, 24, 32], "area": 768, "iscrowd": 0},
+            ],
+        }
+    ],
+}
 
 SEGMENTATION = """
 MODEL:
@@ -137,26 +152,16 @@ def _make_images(folder):
     for seed, name in enumerate(NAMES):
         _image(voc / f"JPEGImages/{name}.jpg", seed=seed)
         _labels(voc / f"annotations_detectron2/val/{name}.png", 0, 3, 19, 255)
-        _image(folder / f"photos/{name}.{('jpg', 'png')[seed]}", seed=seed)
+        _image(folder / PHOTOS["images"][seed]["file_name"], seed=seed)
     ids = np.zeros((32, 48, 3), np.uint8)
     ids[:, 24:, 0] = 7
     (folder / "regions").mkdir()
     Image.fromarray(ids).save(folder / "regions/1.png")
-    segments = [
-        {"id": 7, "category_id": 1, "bbox": [24, 0, 24, 32], "area": 768, "iscrowd": 0},
-        {"id": 0, "category_id": 2, "bbox": [0, 0, 24, 32], "area": 768, "iscrowd": 0},
-    ]
-    photo = f"{NAMES[0]}.jpg"
-    content = {
-        "images": [{"id": 1, "file_name": photo, "height": 32, "width": 48}],
-        "categories": [{"id": 1, "name": "red ball", "isthing": 1}, {"id": 2, "name": "grass", "isthing": 0}],
-        "annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": segments}],
-    }
-    (folder / "regions.json").write_text(json.dumps(content))
+    (folder / "regions.json").write_text(json.dumps(REGIONS))
     (folder / "classes.txt").write_text("grass\nred ball\n# remark\nsky, blue sky\n")
     photos = sorted((folder / "photos").iterdir())
     (folder / "photos.txt").write_text("".join(f"photos/{photo.name}\n" for photo in photos))
-    (folder / "photos.json").write_text(json.dumps({"images": [{"file_name": f"photos/{p.name}"} for p in photos]}))
+    (folder / "photos.json").write_text(json.dumps(PHOTOS))
     with tarfile.open(folder / "photos.tar", "w") as shard:
         for photo in photos:
             shard.add(photo, photo.name)

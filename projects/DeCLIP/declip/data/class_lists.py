@@ -1,5 +1,6 @@
 """Class lists: plain text files, one class a line, synonyms separated by commas."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,3 +41,25 @@ def load_class_list(name_or_path: str | Path) -> list[str]:
 def first_synonym(name: str) -> str:
     """The name a class goes by in prompts: what stands before the first comma."""
     return name.split(",")[0].strip()
+
+
+def classes_of(given: Sequence[str]) -> list[str]:
+    """The classes that a command line names: as they stand there, or those of the one ``.txt`` file that it names.
+
+    >>> classes_of(["grass", "red ball"])
+    ['grass', 'red ball']
+
+    Raises:
+        DataError: a file stands beside other names, or is missing or empty; a name is empty or stands twice.
+    """
+    lists = [name for name in given if name.endswith(".txt")]
+    if lists and len(given) > 1:
+        raise DataError(f"class list {lists[0]} stands beside other names: give one .txt file, or names alone")
+    if lists:
+        return load_class_list(given[0])
+    names = [name.strip() for name in given]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not all(names) or twice:
+        trouble = f"'{twice[0]}' stands twice" if twice and twice[0] else "one is empty"
+        raise DataError(f"these class names cannot be used, {trouble}: name each class once")
+    return names

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from d2host.engine import run_command
+from d2host.engine import arguments, run_command
 from d2host.engine.errors import DataError
 from declip.data.root import dataset_root
 
@@ -20,15 +20,14 @@ def prepare_command(description: str, prepare: Prepare) -> None:
         prepare: takes the data root and a number of workers; returns how many files were made, by folder.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, default=dataset_root(), help="data root (default: DETECTRON2_DATASETS)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    run_command(lambda args: _prepare(args, prepare), arguments)
+    root = arguments.existing_folder
+    parser.add_argument("--root", type=root, default=dataset_root(), help="data root (default: DETECTRON2_DATASETS)")
+    parser.add_argument("--workers", type=arguments.processes, default=os.cpu_count() or 1, help="processes")
+    run_command(lambda args: _prepare(args, prepare), parser.parse_args())
 
 
-def _prepare(arguments: argparse.Namespace, prepare: Prepare) -> None:
-    if not arguments.root.is_dir():
-        raise DataError(f"the data root {arguments.root.absolute()} does not exist: create it, or give --root")
-    for folder, count in prepare(arguments.root, max(arguments.workers, 1)).items():
+def _prepare(args: argparse.Namespace, prepare: Prepare) -> None:
+    if not args.root.is_dir():
+        raise DataError(f"the data root {args.root.absolute()} does not exist: create it, or give --root")
+    for folder, count in prepare(args.root, args.workers).items():
         print(f"{folder}: {count} files made" if count else f"{folder}: complete already")
