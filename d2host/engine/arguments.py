@@ -117,9 +117,9 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     def parse(text: str) -> Path:
         path = _path(text)
         if suffixes and path.suffix.lower() not in suffixes:
-            raise argparse.ArgumentTypeError(f"'{path}' has to end in {' or '.join(suffixes)}")
+            raise argparse.ArgumentTypeError(f"{str(path)!r} has to end in {' or '.join(suffixes)}")
         if os.path.lexists(path) and not os.path.isfile(path):
-            raise argparse.ArgumentTypeError(f"'{path}' is no file to write over: give another")
+            raise argparse.ArgumentTypeError(f"{str(path)!r} is no file to write over: give another")
         _check_room(path.parent)
         _check_length(path)
         return path
@@ -137,7 +137,7 @@ def _existing(text: str, kind: str, there: Callable[[Path], bool]) -> Path:
     path = _path(text)
     if not there(path):
         trouble = f"is no {kind}" if os.path.lexists(path) else "does not exist"
-        raise argparse.ArgumentTypeError(f"'{path}' {trouble}: give a {kind}")
+        raise argparse.ArgumentTypeError(f"{str(path)!r} {trouble}: give a {kind}")
     return path
 
 
@@ -146,11 +146,11 @@ def _check_room(folder: Path) -> None:
     _check_length(folder)
     nearest = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
     if not nearest.is_dir():
-        raise argparse.ArgumentTypeError(f"'{nearest}' is no folder, so nothing can be written to '{folder}'")
+        raise argparse.ArgumentTypeError(f"{str(nearest)!r} is no folder, so nothing can be written to {str(folder)!r}")
     try:
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"'{nearest}' cannot be written to ({error.strerror})") from error
+        raise argparse.ArgumentTypeError(f"{str(nearest)!r} cannot be written to ({error.strerror})") from error
 
 
 def _check_length(path: Path) -> None:
@@ -158,4 +158,4 @@ def _check_length(path: Path) -> None:
         os.lstat(path)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise argparse.ArgumentTypeError(f"'{str(path)[:40]}...' is too long a name for a file") from error
+            raise argparse.ArgumentTypeError(f"{str(path)[:40]!r}... is too long a name for a file") from error

@@ -66,6 +66,40 @@ def argument_cases():
     return found
 
 
+PAIRS = (  # command → arguments that contradict each other
+    ("eval_dense", {"window": ("32",), "stride": ("48",)}),
+    ("eval_dense", {"preset": ("nano",), "datasets": ("all", "voc_2012_test_sem_seg")}),
+    ("eval_regions", {"regions": ("nano_val",)}),
+    ("eval_regions", {"methods": ("masks",), "panoptic_root": ("{world}/photos",)}),
+    ("export", {"config_file": ("{world}/catseg.yaml",)}),
+    ("export", {"classes": ("grass", "sky")}),
+    ("export", {"opts": ("SEED", "1")}),
+    ("export", {"output": ("{case}/folder",), "side": ("64",)}),
+    ("export of a model", {"side": ("64",)}),
+    ("export of a model", {"context": ("qk",)}),
+    ("export of a model", {"output": ("{case}/folder",)}),
+    ("convert_checkpoint", {"config_file": ("{world}/catseg.yaml",)}),
+    ("convert_checkpoint", {"to": ("public",)}),
+    ("convert_checkpoint", {"output": ("{world}/encoder.pth",)}),
+    ("convert_checkpoint", {"output": ("{case}/out.pth",)}),
+    ("convert_checkpoint of a model", {"half": ()}),
+    ("convert_checkpoint of a model", {"context": ("qk",)}),
+    ("convert_checkpoint of a model", {"output": ("{case}/out.safetensors",)}),
+    ("demo", {"output": ("{world}/photos",)}),
+    ("train_net", {"eval_only": ()}),
+    ("train_net", {"eval_only": (), "resume": ()}),
+    ("train_declip", {"eval_only": ()}),
+    ("nano/pretrain", {"eval_only": ()}),
+    *((name, {"opts": ("OUTPUT_DIR", "{case}/out", "SOLVER.WARMUP_ITERS", "1")})
+      for name in ("train_net", "train_declip", "nano/pretrain")),
+)  # fmt: skip
+
+
+def pair_cases():
+    """Arguments that are right by themselves, and contradict each other."""
+    return [case(name, f"pair {' '.join(f'{k}={v}' for k, v in pair.items())}", **pair) for name, pair in PAIRS]
+
+
 def key_cases():
     """Each key of each training with values of other kinds and ranges."""
     return [
@@ -175,5 +209,13 @@ def mutation_cases(per_file=SPOILT_PER_FILE):
 
 def all_cases():
     """Every case by name."""
-    found = [*bases(), *argument_cases(), *key_cases(), *content_cases(), *structure_cases(), *mutation_cases()]
+    found = [
+        *bases(),
+        *argument_cases(),
+        *pair_cases(),
+        *key_cases(),
+        *content_cases(),
+        *structure_cases(),
+        *mutation_cases(),
+    ]
     return {each.name: each for each in found}

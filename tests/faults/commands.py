@@ -79,7 +79,7 @@ EVALUATION = {
     **dict.fromkeys(("contexts", "prompts", "precision", "methods", "preset"), "choice"),
     **dict.fromkeys(("images_at_once", "windows_at_once"), "positive"),
     **dict.fromkeys(("max_images", "visualize"), "count"),
-    **{"num_workers": "count", "num_gpus": "processes", "cache": "cache"},
+    **{"num_workers": "workers", "num_gpus": "processes", "cache": "cache"},
     **{"short_side": "length", "window": "length", "stride": "stride", "logit_scale": "scale", "threshold": "share"},
     **{"datasets": "dataset", "regions": "regions", "image_root": "image root", "panoptic_root": "panoptic root"},
     "sides": "sides",
@@ -138,7 +138,7 @@ COMMANDS = {
     "reproduce": Command(
         "{world}/tools/reproduce.py",
         {"table": ("8",), "seeds": ("1",), **OUT},
-        {"table": "choice", "scale": "choice", "seeds": "positive", "first_seed": "seed", "jobs": "positive",
+        {"table": "choice", "scale": "choice", "seeds": "positive", "first_seed": "seed", "jobs": "processes",
          "output": "folder", "opts": "overrides"},
     ),
     "train_net": _training("train_net", "catseg"),

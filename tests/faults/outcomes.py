@@ -32,7 +32,7 @@ class Outcome:
     detail: str = ""
 
 
-def run_case(case, world, environment, folder, seconds=15):
+def run_case(case, world, environment, folder, seconds=30):
     """Run a case in this process.
 
     Args:

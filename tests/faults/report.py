@@ -24,7 +24,7 @@ from tests.faults.world import make_world
 
 GIGABYTE = 1024**3
 MOST_MEMORY = 3  # GB that a case may take
-SECONDS, PATIENCE = 15, 60  # of a case, from within and from without
+SECONDS, PATIENCE = 30, 90  # of a case, from within and from without
 
 
 def main():

@@ -35,11 +35,11 @@ NO_NUMBERS = ("", " ", "ten", "nan", "-nan", "inf", "-inf", "1e400", "0x10", "1,
 NO_NAMES = ("", " ", "foo", "ünïcödé", "../foo", "/etc/passwd", "a\nb", "\udcff", "*", "{}", "%s", "$HOME", LONG)
 
 
-def numbers(*more, fine=(), integers=True):
-    """Texts that are no such number; ``more`` are numbers out of range."""
+def numbers(*more, fine=(), odd=("1_0", "٣", " 7 "), integers=True):
+    """Texts that are no such number; ``more`` are numbers out of range, ``odd`` and ``fine`` may be taken for some."""
     halves = ("1.5", HUGE) if integers else ()
     refused = [value(text) for text in (*NO_NUMBERS, *halves, *more)]
-    return [*refused, *(value(text, Expected.EITHER) for text in ("1_0", "٣", " 7 ", *fine))]
+    return [*refused, *(value(text, Expected.EITHER) for text in (*odd, *fine))]
 
 
 def paths(*suffixes, also=(), fine=()):
@@ -75,7 +75,8 @@ VALUES = {
     "stride": numbers("-1", "0", fine=("1", "3", "1000000000")),
     "scale": numbers("-1", "0", integers=False, fine=("1e-30", "1e30")),
     "share": numbers("-0.1", "1", "1.0", "1e30", integers=False, fine=("0.999",)),
-    "processes": numbers("-1", "0", "100000"),
+    "processes": numbers("-1", "0", "100000", odd=()),
+    "workers": numbers("-1", "100000", odd=()),
     "choice": [value(text) for text in NO_NAMES],
     "device": [value(text) for text in (*NO_NAMES, "cuda:99", "cuda:-1", "cuda:x", "cpu:x", "cuda:", "xla", "meta")],
     "encoder": [value(text) for text in (*NO_NAMES, "nano ", "RN50", "ViT-B-99", "local-dir:/nowhere")],
