@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from d2host.engine import run_command
+from d2host.engine import arguments, run_command
 from d2host.engine.command import BAD_INPUT
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
@@ -39,7 +39,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", help="registered names (default: all that are there)")
     parser.add_argument("--quick", action="store_true", help="count and pair files without opening them")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    run_command(main, arguments)
+    parser.add_argument("--workers", type=arguments.processes, default=os.cpu_count() or 1, help="processes")
+    run_command(main, parser.parse_args())

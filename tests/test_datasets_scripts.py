@@ -44,7 +44,11 @@ def test_a_script_prepares_and_the_check_ends_with_a_status(tmp_path):
 
 def test_bad_input_ends_with_one_sentence(tmp_path):
     missing = run("prepare_voc.py", "--root", tmp_path / "gone")
-    assert missing.returncode == 2 and "the data root" in missing.stderr and "Traceback" not in missing.stderr
+    assert (
+        missing.returncode == 2
+        and "does not exist: give a folder" in missing.stderr
+        and "Traceback" not in missing.stderr
+    )
     incomplete = run("prepare_cityscapes.py", "--root", tmp_path)
     assert incomplete.returncode == 2 and "unpack gtFine_trainvaltest.zip" in incomplete.stderr
     unknown = run("check_datasets.py", "voc", root=tmp_path)

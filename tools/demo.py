@@ -18,6 +18,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
 
@@ -29,12 +30,12 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     import declip
-    from declip.data.class_lists import load_class_list
+    from declip.data.class_lists import classes_of
     from declip.segmentation import as_rgb
 
     pictures = plan_pictures(args.images, args.output, args.overwrite)
     segmenter = declip.load_segmenter(args.model, args.weights, context=args.context, device=args.device)
-    segmenter.set_classes(load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes)
+    segmenter.set_classes(classes_of(args.classes))
     unreadable = []
     for image, picture in tqdm(pictures.items(), unit="image"):
         try:
@@ -95,14 +96,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--model", required=True, help="output directory, checkpoint, encoder weights, or encoder name")
     add("--weights", help="of an encoder by name: a file, an open_clip tag, or a plug-in's name")
     add("--context", help="how an encoder's last block attends (default: as its weights say)")
-    add("--images", type=Path, nargs="+", required=True, help="image files, or folders of them")
+    add("--images", type=arguments.existing_path, nargs="+", required=True, help="image files, or folders of them")
     add("--classes", nargs="+", required=True, help="class names, or one .txt file with one a line")
-    add("--output", type=Path, default=Path("output/demo"), help="folder for the pictures")
+    add("--output", type=arguments.output_folder, default=Path("output/demo"), help="folder for the pictures")
     add("--overwrite", action="store_true", help="replace pictures that are there")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    return arguments
+    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
 from declip.models.contexts import AttentionScale, ContextType
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     from declip.models.zero_shot_classifier import cached_names
 
     setup_logger(str(args.output), name="declip")
-    regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
+    regions = load_region_set(args.regions, str(args.image_root or ""), dataset_root(), str(args.panoptic_root or ""))
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
     if args.weights == "random":
         logging.getLogger("declip").warning("--weights is random: the numbers of such an encoder mean nothing")
@@ -82,18 +83,32 @@ def parse_arguments() -> argparse.Namespace:
     add("--contexts", nargs="+", choices=kinds, help="how the last block attends (default: as the weights say)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--regions", default="nano_val", help="a COCO panoptic .json, or a nano split (default: %(default)s)")
-    add("--image-root", default="", help="folder of the images of a .json")
-    add("--panoptic-root", default="", help="folder of its panoptic PNGs (default: beside it, called like it)")
+    add("--image-root", type=arguments.existing_folder, help="folder of the images of a .json")
+    add(
+        "--panoptic-root",
+        type=arguments.existing_folder,
+        help="folder of its panoptic PNGs (default: beside it, as it)",
+    )
     add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: all")
-    add("--sides", nargs="+", type=int, help="longer sides of the image, pixels (default: the encoder's native)")
+    add(
+        "--sides",
+        nargs="+",
+        type=arguments.side,
+        help="longer sides of the image, pixels (default: the encoder's native)",
+    )
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--images-at-once", type=int, default=8, help="default: %(default)s")
-    add("--max-images", type=int, default=0, help="only the first of the set (0: all)")
-    add("--num-workers", type=int, default=1, help="processes that load images")
-    add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
-    add("--output", type=Path, default=Path("output/eval_regions"), help="folder of the results")
+    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--images-at-once", type=arguments.positive, default=8, help="default: %(default)s")
+    add("--max-images", type=arguments.count, default=0, help="only the first of the set (0: all)")
+    add("--num-workers", type=arguments.workers, default=1, help="processes that load images")
+    add(
+        "--cache",
+        type=arguments.output_folder,
+        default=Path("output/class_embeddings"),
+        help="folder that keeps class embeddings",
+    )
+    add("--output", type=arguments.output_folder, default=Path("output/eval_regions"), help="folder of the results")
     return parser.parse_args()
 
 

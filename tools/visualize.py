@@ -8,8 +8,11 @@ DETECTRON2_DATASETS=/data tools/visualize.py --dataset ade20k_150_test_sem_seg
 import argparse
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
+
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,8 +47,10 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="name of a registered dataset")
-    parser.add_argument("--count", type=int, default=6, help="images, spread evenly over the dataset")
-    parser.add_argument("--output", type=Path, default=Path("output/dataset.png"), help="the figure")
+    parser.add_argument("--count", type=arguments.positive, default=6, help="images, spread evenly over the dataset")
+    parser.add_argument(
+        "--output", type=arguments.output_file(*PICTURES), default=Path("output/dataset.png"), help="the figure"
+    )
     return parser.parse_args()
 
 

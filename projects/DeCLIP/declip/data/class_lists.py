@@ -77,3 +77,20 @@ def check_class_names(names: Any, source: str) -> list[str]:
 def first_synonym(name: str) -> str:
     """The name a class goes by in prompts: what stands before the first comma."""
     return name.split(",")[0].strip()
+
+
+def classes_of(given: Sequence[str]) -> list[str]:
+    """The classes that a command line names: as they stand there, or those of the one ``.txt`` file that it names.
+
+    >>> classes_of(["grass", "red ball"])
+    ['grass', 'red ball']
+
+    Raises:
+        DataError: a file stands beside other names, or is missing or empty; a name is empty or stands twice.
+    """
+    lists = [name for name in given if name.endswith(".txt")]
+    if lists and len(given) > 1:
+        raise DataError(f"class list {lists[0]} stands beside other names: give one .txt file, or names alone")
+    if lists:
+        return load_class_list(given[0])
+    return check_class_names([" ".join(name.split()) for name in given], "the command line")

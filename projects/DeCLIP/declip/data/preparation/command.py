@@ -2,12 +2,10 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from d2host.engine import run_command
-from d2host.engine.command import BAD_INPUT
+from d2host.engine import arguments, run_command
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.preparation.check import COUNT, FOLDERS, check_dataset, report
@@ -24,22 +22,20 @@ def prepare_command(description: str, prepare: Prepare) -> None:
         prepare: takes the data root and a number of workers; returns how many files were made, by folder.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, help="data root (default: DETECTRON2_DATASETS)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    run_command(lambda args: _prepare(args, prepare), arguments)
+    parser.add_argument("--root", type=arguments.existing_folder, help="data root (default: DETECTRON2_DATASETS)")
+    parser.add_argument("--workers", type=arguments.processes, default=os.cpu_count() or 1, help="processes")
+    run_command(lambda args: _prepare(args, prepare), parser.parse_args())
 
 
-def _prepare(arguments: argparse.Namespace, prepare: Prepare) -> None:
-    root, workers = arguments.root or dataset_root(), max(arguments.workers, 1)
+def _prepare(args: argparse.Namespace, prepare: Prepare) -> None:
+    root = args.root or dataset_root()
     if not root.is_dir():
-        raise DataError(f"the data root {root.absolute()} is no folder that exists: create it, or give --root")
-    made = prepare(root, workers)
+        raise DataError(f"the data root {root.absolute()} does not exist: create it, or give --root")
+    made = prepare(root, args.workers)
     for folder, count in made.items():
         print(f"{folder}: {count} files made" if count else f"{folder}: complete already")
     checks = [
-        check_dataset(name, dataset, workers, decode=False, root=root)
+        check_dataset(name, dataset, args.workers, decode=False, root=root)
         for name, dataset in FOLDER_DATASETS.items()
         if any(Path(dataset.labels).is_relative_to(folder) for folder in made) and (root / dataset.labels).is_dir()
     ]
@@ -47,5 +43,4 @@ def _prepare(arguments: argparse.Namespace, prepare: Prepare) -> None:
     if faults:
         print(report(checks))
     if any(fault.kind not in (COUNT, FOLDERS) for fault in faults):  # a part of a benchmark may be meant
-        print("error: what was prepared has the faults above: download what is wrong again", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        raise DataError("what was prepared has the faults of the table above: get the files that it names again")
