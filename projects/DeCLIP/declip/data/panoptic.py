@@ -45,14 +45,17 @@ SEGMENT = {
 }
 
 
-def load_panoptic(path: str | Path) -> dict[str, list[dict]]:
+def load_panoptic(path: str | Path, remedy: str = "give one in COCO's format") -> dict[str, list[dict]]:
     """The ``images``, ``annotations`` and ``categories`` of a panoptic JSON file, each checked.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it cannot be used.
 
     Raises:
         DataError: the file is missing or unreadable, is of another shape, repeats an id, or names an image, a category
             or a box that is not there.
     """
-    remedy = "give one in COCO's format"
     content = read_json(path, "panoptic annotation file", remedy)
     if fault := _fault_in_file(content):
         raise DataError(f"{path} is no panoptic annotation file ({fault}): {remedy}")

@@ -28,12 +28,13 @@ def keep_regions(annotation: dict, size: tuple[int, int] | None, folder: Path) -
     path, listed = folder / annotation["file_name"], {each["id"]: each["area"] for each in annotation["segments_info"]}
     ids = read_panoptic(path, listed, size)
     found = dict(zip(*(array.tolist() for array in np.unique(ids, return_counts=True)), strict=True))
-    for segment, area in found.items():
-        if segment != VOID and segment not in listed:
-            raise DataError(f"panoptic label {path} holds segment {segment}, which its annotation lacks: {REMEDY}")
-        if segment in listed and area != listed[segment]:
-            trouble = f"segment {segment} of {area} pixels in {path} has {listed[segment]} in its annotation"
-            raise DataError(f"{trouble}: {REMEDY}")
+    unlisted = [segment for segment in found if segment != VOID and segment not in listed]
+    if unlisted:
+        raise DataError(f"panoptic label {path} holds segment {unlisted[0]}, which its annotation lacks: {REMEDY}")
+    other = [segment for segment, area in listed.items() if found[segment] != area]
+    if other:
+        areas = f"{found[other[0]]} pixels, its annotation says {listed[other[0]]}"
+        raise DataError(f"segment {other[0]} in panoptic label {path} has {areas}: {REMEDY}")
     return {**annotation, "segments_info": [each for each in annotation["segments_info"] if is_evaluated(each)]}
 
 
@@ -41,11 +42,11 @@ def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
     """``coco/annotations/regions_val2017.json``."""
     source, target = root / f"{SOURCE}.json", root / TARGET
     if target.is_file():
-        load_panoptic(target)
+        load_panoptic(target, "remove it and run again")
         return {TARGET: 0}
     if not source.is_file():
         raise DataError(f"{source.absolute()} does not exist: {REMEDY}")
-    content = load_panoptic(source)
+    content = load_panoptic(source, REMEDY)
     sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"] if each.get("height")}
     unnamed = [each["image_id"] for each in content["annotations"] if not each.get("file_name")]
     if unnamed:
