@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from d2host.engine.arguments import processes
 from d2host.engine.distributed import launch
 from d2host.engine.errors import DeclipError
 
@@ -23,7 +24,7 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", metavar="FILE", help="path or bare name of a config")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output directory")
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, or the last checkpoint")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one GPU each")
+    parser.add_argument("--num-gpus", type=processes, default=1, help="processes on this machine, one GPU each")
     for option in ("--num-machines", "--machine-rank", "--dist-url"):
         parser.add_argument(option, help=argparse.SUPPRESS)  # Detectron2's, refused with what to use instead
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE pairs, last on the line")

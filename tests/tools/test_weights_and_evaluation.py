@@ -64,7 +64,7 @@ def test_eval_dense_names_unknown_datasets(tool):
 def test_eval_regions_writes_points_over_resolutions(tool, weights, tmp_path):
     result = tool(
         *("eval_regions.py", "--encoder", "nano", "--weights", weights, "--sides", 64, 96, "--prompts", "name"),
-        *("--max-images", 3, "--output", tmp_path / "out"),
+        *("--max-images", 3, "--save-predictions", "--output", tmp_path / "out"),
     )
     assert result.returncode == 0, result.stderr
     points = {(row["features"], row["side"]) for row in json.loads((tmp_path / "out/results.json").read_text())}
@@ -73,6 +73,20 @@ def test_eval_regions_writes_points_over_resolutions(tool, weights, tmp_path):
     with open(tmp_path / "out/per_class.csv", encoding="utf-8") as file:
         assert {"class", "top1", "top5", "regions"} <= set(next(csv.DictReader(file)))
     assert (tmp_path / "out/resolutions.png").is_file()
+    assert "Numbers are of the first 3 of 200 images" in result.stdout + result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert {(line["features"], line["side"]) for line in lines} == points
+    crops = [line for line in lines if line["side"] == 128]
+    assert len({(line["image"], line["segment_id"]) for line in crops}) == len(crops) == len(lines) // 5
+    for line in crops:
+        assert line["prediction"] == line["top5"][0][0] and len(line["top5"]) == 5
+        assert [score for _, score in line["top5"]] == sorted((score for _, score in line["top5"]), reverse=True)
+    right = {}  # the table from the lines
+    for line in crops:
+        right.setdefault(line["label"], []).append(line["prediction"] == line["label"])
+    with open(tmp_path / "out/per_class.csv", encoding="utf-8") as file:
+        table = {row["class"]: float(row["top1"]) for row in csv.DictReader(file) if row["pixels"] == "128"}
+    assert {name: 100 * sum(hits) / len(hits) for name, hits in right.items()} == pytest.approx(table, abs=1e-3)
 
 
 def test_eval_regions_refuses_sides_between_patches(tool):

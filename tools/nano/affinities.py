@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
 from declip.models.contexts import ContextType
@@ -65,8 +66,13 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--context", default="vanilla", choices=contexts, help="how encoders' last block attends (default: %(default)s)"
     )
-    add("--scene-seed", type=int, default=4, help="series of the scenes; 4 is that of nano_test (default: %(default)s)")
-    add("--scenes", type=int, default=100, help="default: %(default)s")
+    add(
+        "--scene-seed",
+        type=arguments.seed,
+        default=4,
+        help="series of the scenes; 4 is that of nano_test (default: %(default)s)",
+    )
+    add("--scenes", type=arguments.positive, default=100, help="default: %(default)s")
     return parser.parse_args()
 
 

@@ -3,17 +3,21 @@
 Datasets are registered when a name is first looked up; registering reads nothing but class lists.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
-from declip.data.class_lists import load_class_list
+from declip.data.class_lists import check_class_names, load_class_list
 from declip.data.folder_dataset import load_folder_dataset
 from declip.data.palette import class_palette
+from declip.data.records import PATH, SIDE, fault_in
 from declip.data.root import dataset_root
 from declip.plugins import PluginDataset, from_plugins
+
+RECORD = {"file_name": PATH, "sem_seg_file_name": PATH, "height": SIDE.optional(), "width": SIDE.optional()}
 
 
 def _load_added(dataset: PluginDataset) -> Sequence[dict]:
@@ -36,6 +40,7 @@ def class_names(name: str) -> Sequence[str]:
     names = MetadataCatalog.get(name).get("stuff_classes")
     if not names:
         raise DataError(f"dataset '{name}' has no 'stuff_classes' in its metadata: set them when registering it")
+    check_class_names(names, f"'stuff_classes' of dataset '{name}'")
     return names
 
 
@@ -49,13 +54,28 @@ def vocabulary(name: str) -> Sequence[str]:
 
 
 def dataset_records(name: str) -> list[dict]:
-    """The dataset dicts of a registered dataset.
+    """The dataset dicts of a registered dataset, checked before the first is used.
 
     Raises:
-        DataError: the dataset is not registered, or incomplete.
+        DataError: the dataset is not registered, incomplete or empty, or a dict lacks a key or names a missing file.
     """
     class_names(name)
-    return DatasetCatalog.get(name)
+    records = DatasetCatalog.get(name)
+    if isinstance(records, str | Mapping) or not isinstance(records, Sequence):
+        raise DataError(f"dataset '{name}' gives a {type(records).__name__}: register a function that gives a list")
+    if not records:
+        raise DataError(f"dataset '{name}' has no images: its function gives an empty list")
+    for position, record in enumerate(records):
+        if fault := fault_in(record, RECORD):
+            raise DataError(f"dataset '{name}', dict {position}: {fault}: see Detectron2's standard dataset dicts")
+    for key in ("file_name", "sem_seg_file_name"):
+        missing = [record[key] for record in records if not os.path.isfile(record[key])]
+        if missing:
+            raise DataError(
+                f"dataset '{name}': {len(missing)} of {len(records)} files of '{key}' do not exist, among them "
+                f"{missing[0]}: get them, or register it with the paths where they are"
+            )
+    return records
 
 
 def dataset_metadata(name: str):

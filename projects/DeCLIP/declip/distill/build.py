@@ -97,6 +97,10 @@ def build_regions(cfg: CfgNode) -> RegionSet | None:
     """The regions of ``TEST.REGIONS`` to validate on; None where it is empty.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: they cannot be had, or files of those to validate on are missing.
     """
-    return load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root()) if cfg.TEST.REGIONS else None
+    if not cfg.TEST.REGIONS:
+        return None
+    regions = load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root())
+    regions.first(cfg.TEST.MAX_IMAGES)
+    return regions

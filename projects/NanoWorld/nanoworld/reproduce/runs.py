@@ -21,6 +21,7 @@ from d2host.engine.errors import DeclipError
 from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
 
 PROMPTS = ("--prompts", "photo")
+CONFIGS = {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Runs:
             case RowKind.ORIGINAL:
                 return self._evaluate_encoder("nano-clip", row.options[0], self.folder / f"original-{row.options[0]}")
             case RowKind.DISTILLED:
-                folder = self._training("train_declip.py", "distill_nano.yaml", row, seed, ("TEST.EVAL_PERIOD", "0"))
+                folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
             case RowKind.SEGMENTER:
                 results = self.segmenter_output(row, seed).with_name("results.json")
@@ -77,14 +78,23 @@ class Runs:
     def segmenter_output(self, row: Row, seed: int) -> Path:
         """The evaluator's output folder, with predictions, of a row of kind SEGMENTER."""
         more = ("DATASETS.TEST", f"('{self.dataset}',)", "TEST.VISUALIZE", "0", "TEST.SAVE_PREDICTIONS", "True")
-        folder = self._training("train_net.py", "declip_catseg_nano.yaml", row, seed, more)
+        folder = self._training("train_net.py", row, seed, more)
         return folder / "inference" / self.dataset
 
-    def _training(self, tool: str, config: str, row: Row, seed: int, more: Sequence[str]) -> Path:
+    def _training(self, tool: str, row: Row, seed: int, more: Sequence[str]) -> Path:
         """Folder of a finished training."""
         options = (*row.options, *more, *self.options)
         folder = self.folder / f"{row.kind.value}-{fingerprint(options)}-seed{seed}"
-        arguments = ("--config-file", config, "--resume", *options, "SEED", str(seed), "OUTPUT_DIR", str(folder))
+        arguments = (
+            "--config-file",
+            CONFIGS[row.kind],
+            "--resume",
+            *options,
+            "SEED",
+            str(seed),
+            "OUTPUT_DIR",
+            str(folder),
+        )
         self._run(tool, arguments, folder)
         return folder
 

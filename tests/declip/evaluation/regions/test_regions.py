@@ -11,7 +11,7 @@ from PIL import Image
 from d2host.engine.errors import CheckpointError, DataError
 from declip import build_encoder
 from declip.evaluation.regions import RegionAccuracy, RegionMethod, classify_regions, compare_regions, load_region_set
-from declip.evaluation.regions.accuracy import class_ranks
+from declip.evaluation.regions.accuracy import class_ranks, class_scores
 from declip.evaluation.regions.report import write_report
 from declip.models.attention import ContextType
 
@@ -144,7 +144,8 @@ TEXT = torch.eye(8)[:6]
 
 
 def ranks_of(features, labels, text=TEXT):
-    return class_ranks(features, [{"labels": labels, "file_name": "a.png"}], text).tolist()
+    (scores,) = class_scores(features, [{"labels": labels, "file_name": "a.png"}], text)
+    return class_ranks(scores, labels).tolist()
 
 
 def test_ranks_count_the_classes_that_match_better():

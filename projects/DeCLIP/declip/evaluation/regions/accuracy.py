@@ -46,20 +46,38 @@ class RegionAccuracy:
         return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
 
 
-def class_ranks(features: Tensor, batch: Sequence[dict], text: Tensor) -> Tensor:
-    """How many other classes match each region of a batch at least as well as its own: M int64, on the CPU.
+def class_scores(features: Tensor, batch: Sequence[dict], text: Tensor) -> list[Tensor]:
+    """The cosines of the regions of each image of a batch with all classes: K×T each.
 
-    A tie is no hit: what cannot tell classes apart has not named one.
+    Args:
+        features: M×C, of all regions of the batch.
+        batch: its images, with ``labels`` and ``file_name``.
+        text: T×C class embeddings.
 
     Raises:
         CheckpointError: a region's feature has no direction.
     """
-    labels = torch.cat([sample["labels"] for sample in batch]).to(text.device)
     with torch.autocast(text.device.type, enabled=False):
         scores = features.float() / features.float().norm(dim=1, keepdim=True) @ text.T
-    own = scores.gather(1, labels[:, None])
-    for sample, each in zip(batch, own.split([len(sample["labels"]) for sample in batch]), strict=True):
-        check_finite(each, f"the features of regions of {sample['file_name']}")
+    by_image = scores.split([len(sample["labels"]) for sample in batch])
+    for sample, each in zip(batch, by_image, strict=True):
+        check_finite(each[:, 0], f"the features of regions of {sample['file_name']}")
+    return list(by_image)
+
+
+def class_ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many other classes match each region at least as well as its own: M int64, on the CPU.
+
+    A tie is no hit: what cannot tell classes apart has not named one.
+
+    >>> class_ranks(torch.tensor([[0.9, 0.1, 0.5], [0.4, 0.4, 0.1]]), torch.tensor([0, 1]))
+    tensor([0, 1])
+
+    Args:
+        scores: M×T, see :func:`class_scores`.
+        labels: M class indices.
+    """
+    own = scores.gather(1, labels[:, None].to(scores.device))
     return ((scores >= own).sum(dim=1) - 1).cpu()
 
 

@@ -5,7 +5,7 @@ Shape legend
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -18,9 +18,8 @@ from tqdm import tqdm
 from d2host.engine.errors import DataError
 from d2host.engine.loading import list_loader
 from declip.data.batching import group_by_shape
-from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
-from declip.evaluation.regions.accuracy import RegionAccuracy, class_ranks
+from declip.evaluation.regions.accuracy import RegionAccuracy, class_ranks, class_scores
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
 from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
@@ -62,6 +61,7 @@ def compare_regions(
     images_at_once: int = 8,
     num_workers: int = 0,
     progress: bool = False,
+    save: Callable[[Kind, dict, Tensor], None] | None = None,
 ) -> dict[Kind, RegionAccuracy]:
     """Name every region of a set by several kinds of features, in one pass over the images.
 
@@ -77,6 +77,7 @@ def compare_regions(
         images_at_once: images encoded together where their shapes agree; crops of as many images are, too.
         num_workers: processes that load.
         progress: show a bar.
+        save: takes the kind of feature, an image (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores.
 
     Returns:
         Accuracies by (context type, method).
@@ -90,14 +91,22 @@ def compare_regions(
         raise ValueError("crops are seen at a side of their own: compare them in a call of their own")
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
-    images = _with_area(regions.images[: max_images or None])
+    images = _with_area(regions.first(max_images, masks=RegionMethod.MASKS in methods))
+    if 0 < max_images < len(regions.images):
+        logging.getLogger(__name__).warning(
+            "Numbers are of the first %d of %d images, and no match for those of the whole set",
+            *(max_images, len(regions.images)),
+        )
     dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
     ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
     for batch in tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress):
         for kind, features in _region_features(encoder, batch, contexts, methods).items():
-            ranks[kind].append(class_ranks(features, batch, text))
+            for sample, scores in zip(batch, class_scores(features, batch, text), strict=True):
+                ranks[kind].append(class_ranks(scores, sample["labels"]))
+                if save:
+                    save(kind, sample, scores)
     labels = torch.cat([image.labels for image in images])
     return {kind: RegionAccuracy.of(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
 
@@ -142,10 +151,11 @@ class _RegionViews(Dataset):
     def __getitem__(self, index: int) -> dict:
         regions = self.images[index]
         image = regions.image()
+        facts = {"labels": regions.labels, "segment_ids": regions.segment_ids, "file_name": regions.file_name}
         if RegionMethod.CROPS in self.methods:
             enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
             crops = cut_crops(image, regions.boxes, enlarge, self.side)
-            return {"crops": crops, "labels": regions.labels, "file_name": regions.file_name}
+            return {"crops": crops, **facts}
         scale = self.side / max(image.shape[-2:])
         inner = [max(round(length * scale), 1) for length in image.shape[-2:]]
         padding = [0, 0, -inner[1] % self.patch_size, -inner[0] % self.patch_size]
@@ -153,15 +163,10 @@ class _RegionViews(Dataset):
         sample = {
             "image": transforms.pad(resized, padding),
             "boxes": regions.boxes * scale,
-            "labels": regions.labels,
-            "file_name": regions.file_name,
+            **facts,
         }
         if RegionMethod.MASKS in self.methods:
-            masks = regions.masks()
-            label_name = f"panoptic label {regions.panoptic_file_name}"
-            check_same_size(image.shape[-2:], masks.shape[-2:], regions.file_name, label_name)
-            masks = transforms.resize(masks, inner, transforms.InterpolationMode.NEAREST)
-            sample["masks"] = transforms.pad(masks, padding)
+            sample["masks"] = transforms.pad(regions.masks(inner), padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
             sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
         return sample

@@ -30,7 +30,8 @@ class Protocol:
     """How an image is looked at and decided on.
 
     Attributes:
-        short_side: of the image, pixels; 0: as it is.
+        short_side: of the image, pixels, the longer at most eight times that; 0: as it is, up to 2^15 patches of the
+            encoder, 2^13 where it is seen whole (larger ones are made smaller).
         window: side of a window, pixels; 0: the whole image at once.
         stride: between windows, pixels.
         logit_scale: factor on the cosines before the softmax.

@@ -12,12 +12,11 @@ from d2host import DatasetEvaluator, DatasetEvaluators, comm
 from d2host.engine.precision import Precision
 from declip.data.datasets import dataset_records
 from declip.data.loader import evaluation_loader
-from declip.data.mapper import TestMapper
 from declip.evaluation.results import write_results
 from declip.evaluation.run import evaluate, without_classes
 from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
 from declip.evaluation.visualizer import SegmentationVisualizer
-from declip.evaluation.zero_shot.protocol import LONGEST_SIDE, Protocol
+from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.segmenter import ZeroShotSegmenter
 from declip.evaluation.zero_shot.vocabulary import zero_shot_vocabulary
 from declip.models.attention import ContextType
@@ -112,8 +111,7 @@ def _evaluate_dataset(
             "%s: numbers are of the first %d of %d images, and no match for those of the whole set",
             *(name, len(records), len(known)),
         )
-    mapper = TestMapper(protocol.short_side, LONGEST_SIDE)
-    loader = evaluation_loader(records, mapper, options.num_workers, options.images_at_once)
+    loader = evaluation_loader(records, segmenter.mapper, options.num_workers, options.images_at_once)
     model, evaluator = _ByContext(segmenter, contexts), _EvaluatorByContext(evaluators)
     description = f"{', '.join(context.value for context in contexts)} on {name}"
     return evaluate(model, loader, evaluator, options.precision, description)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2host.engine.tensors import check_finite
 from declip.data.batching import group_by_shape
+from declip.data.mapper import TestMapper
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
 from declip.models.attention import ContextType
@@ -19,6 +20,8 @@ from declip.models.encoder import DenseCLIP
 from declip.models.windows import WindowGrid
 
 CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
+MOST_PATCHES = {"whole": 2**13, "windows": 2**15}  # of an image that is not resized, as it is seen
+MOST_SHORT_SIDES = 8  # that the longer side of a resized image is long
 
 
 class ZeroShotSegmenter(nn.Module):
@@ -50,6 +53,13 @@ class ZeroShotSegmenter(nn.Module):
     def device(self) -> torch.device:
         """Where the encoder computes."""
         return self.encoder.pixel_mean.device
+
+    @property
+    def mapper(self) -> TestMapper:
+        """Resizes images as :class:`Protocol` says; time and memory are bounded whatever the image's size and shape."""
+        most_pixels = MOST_PATCHES["windows" if self.protocol.window else "whole"] * self.encoder.patch_size**2
+        long_side = MOST_SHORT_SIDES * (self.protocol.short_side or round(most_pixels**0.5))
+        return TestMapper(self.protocol.short_side, long_side, most_pixels)
 
     @torch.no_grad()
     def forward(self, batch: Sequence[dict]) -> list[dict]:
@@ -95,7 +105,7 @@ class ZeroShotSegmenter(nn.Module):
             return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)
 
     def _decide(self, patches: Tensor, way_back: tuple[Tensor, Tensor]) -> Tensor:
-        """The most probable class of every pixel, name by name in chunks so that memory does not grow with N.
+        """The most probable class of every pixel, in strips and name by name so that scores do not grow with N.
 
         Args:
             patches: cosines N×(R*g)×(C*g).
@@ -105,6 +115,10 @@ class ZeroShotSegmenter(nn.Module):
             H×W int64.
         """
         rows, columns = (matrix.to(patches.dtype) for matrix in way_back)
+        strips = rows.split(max(CHUNK_PIXELS // len(columns), 1))
+        return torch.cat([self._decide_strip(patches, strip, columns) for strip in strips])
+
+    def _decide_strip(self, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         best = patches.new_full((len(rows), len(columns)), float("-inf"))
         labels = torch.zeros(best.shape, dtype=torch.long, device=best.device)
         needs_probability = self.protocol.threshold > 0 and self.vocabulary.background is not None
