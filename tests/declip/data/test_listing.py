@@ -53,5 +53,5 @@ def test_a_folder_below_can_be_left_out(tmp_path):
 
 
 def test_a_folder_that_cannot_be_searched_is_named(tmp_path):
-    with pytest.raises(DataError, match="folder .*gone cannot be searched"):
+    with pytest.raises(DataError, match=r"folder .*gone cannot be searched"):
         find_files(tmp_path / "gone")
