@@ -23,7 +23,7 @@ from declip.models.encoder import DenseCLIP
 from declip.models.factory import build_encoder
 from declip.models.zero_shot_classifier import Templates, embed_names
 from declip.plugins import from_plugins
-from declip.segmentation import ImageLike, Segmentation, as_rgb, test_sample
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
 from declip.weights.files import read_metadata
 
 
@@ -81,7 +81,7 @@ class EncoderSegmenter:
         if self.model is None:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
-        labels = self.model([test_sample(pixels, self.model.mapper)])[0]["sem_seg"]
+        labels = self.model([model_input(pixels, self.model.mapper)])[0]["sem_seg"]
         return Segmentation.of(pixels, labels, self.class_names)
 
 
