@@ -25,7 +25,7 @@ from declip.models.factory import build_encoder
 from declip.models.templates import check_texts
 from declip.models.zero_shot_classifier import Templates, embed_names
 from declip.plugins import from_plugins
-from declip.segmentation import ImageLike, Segmentation, as_rgb, test_sample
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
 from declip.weights.files import read_metadata
 
 
@@ -83,7 +83,7 @@ class EncoderSegmenter:
         if self.model is None:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
-        sample = test_sample(pixels, self.model.mapper)
+        sample = model_input(pixels, self.model.mapper)
         if isinstance(image, str | Path):
             sample["file_name"] = str(image)
         return Segmentation.of(pixels, self.model([sample])[0]["sem_seg"], self.class_names)
