@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from d2host import CfgNode, comm
-from d2host.engine.checkpoint import RunCheckpointer, read_run
+from d2host.engine.checkpoint import RunCheckpointer
+from d2host.engine.checkpoint_file import read_run
 from d2host.engine.config_file import find_config
 from d2host.engine.errors import CheckpointError
 from d2host.engine.folder import owned

@@ -23,7 +23,8 @@ from d2host import (
     hooks,
     print_csv_format,
 )
-from d2host.engine.checkpoint import FINAL, RunCheckpointer, load_run, load_weights
+from d2host.engine.checkpoint import FINAL, RunCheckpointer
+from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError, OutputError, TrainingError
 from d2host.engine.hooks import CheckpointHook, MetricsHook, forget_metrics_from
 from d2host.engine.optimizer import restore_optimizer
