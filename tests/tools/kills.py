@@ -46,7 +46,8 @@ OVERRIDES = {
 
 
 def run(trainer: str, folder: Path, datasets: Path) -> None:
-    """Begin or go on with a training, in this process."""
+    """Begin or go on with a training, in this process; the processes it starts are forked as they would be."""
+    multiprocessing.set_start_method("fork", force=True)
     os.environ["DETECTRON2_DATASETS"] = str(datasets)
     sys.argv = [trainer, "--resume", *OVERRIDES[trainer].split(), "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(folder)]
     folder.mkdir(exist_ok=True)
