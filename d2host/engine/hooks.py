@@ -45,6 +45,7 @@ class MetricsHook(HookBase):
 
     def __init__(self, folder: str | Path, writers: Sequence[Any], periods: Sequence[int]) -> None:
         self.folder, self.writers, self.periods = folder, writers, [period for period in periods if period]
+        self._written = -1  # the iteration of the last time
 
     def after_step(self) -> None:
         """Write when a period is over, or training."""
@@ -68,6 +69,9 @@ class MetricsHook(HookBase):
         return max((iteration // period * period for period in self.periods), default=0)
 
     def _write(self) -> None:
+        if self._written == self.trainer.iter:  # Detectron2's printer cannot be asked twice
+            return
+        self._written = self.trainer.iter
         try:
             for writer in self.writers:
                 writer.write()

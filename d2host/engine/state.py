@@ -15,6 +15,7 @@ MAY_CHANGE = {  # last parts of keys: where files lie, how the machine is used, 
     *("OUTPUT_DIR", "WEIGHTS", "IMAGES", "IMAGE_ROOT", "DEVICE", "NUM_WORKERS", "RECOMPUTE", "TOKEN_CHUNK"),
     *("CUDNN_BENCHMARK", "CHECKPOINT_PERIOD", "MAX_CHECKPOINTS", "MAX_ITER", "VERSION"),
 }
+TIMES = {"time", "data_time", "images_per_second", "eta_seconds"}  # metrics of the machine and not of the run
 WINDOW = 20  # iterations that metrics are the median of, as on the console
 
 
@@ -72,11 +73,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def recent_metrics(storage: EventStorage) -> list[tuple[int, str, float, bool]]:
-    """What the next metrics will be computed of: iteration, name, value and whether it is smoothed, oldest first."""
+    """What the next metrics but times are computed of: iteration, name, value and whether it is smoothed, by age."""
     hints = storage.smoothing_hints()
     rows = [
         (iteration, name, value, hints[name])
         for name, history in storage.histories().items()
+        if name not in TIMES
         for value, iteration in history.values()[-WINDOW:]
     ]
     return sorted(rows, key=lambda row: row[0])

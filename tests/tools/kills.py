@@ -28,7 +28,6 @@ PRELOADED = [
     "nanoworld.pretraining",
     "d2host.engine.run",
 ]
-TIMES = {"time", "data_time", "images_per_second", "eta_seconds"}
 OVERRIDES = {
     "train_net.py": """
         --config-file declip_catseg_nano.yaml MODEL.ENCODER.GRID 4 MODEL.SEM_SEG_HEAD.WINDOW_SIZE 2 DATASETS.TRAIN
@@ -63,6 +62,8 @@ def left(folder: Path) -> dict:
     """What a training leaves, by name: tensors as bytes, metrics without times."""
     import torch
     from safetensors.torch import load_file
+
+    from d2host.engine.state import TIMES
 
     content = torch.load(folder / "model_final.pth", weights_only=True)
     lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())

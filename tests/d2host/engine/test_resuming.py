@@ -14,8 +14,7 @@ from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_opti
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import ConfigError, DeclipError
 from d2host.engine.folder import owned
-
-TIMES = {"time", "data_time", "images_per_second", "eta_seconds", "rank_data_time"}
+from d2host.engine.state import TIMES
 
 
 class Line(nn.Module):
