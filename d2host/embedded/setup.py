@@ -1,4 +1,4 @@
-"""Log, seed, and everything else that happens before a run."""
+"""Log and seed, before a run."""
 
 import logging
 import os
@@ -9,11 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from d2host.embedded import comm
-from d2host.resolve import resolve_host
-
-LOGGERS = ("d2host", "declip", "catseg", "fvcore")
 
 
 def setup_logger(
@@ -41,26 +36,6 @@ def _attach(logger: logging.Logger, handler: logging.Handler, destination: str, 
     handler.destination = destination
     handler.setFormatter(formatter)
     logger.addHandler(handler)
-
-
-def default_setup(cfg, args) -> None:
-    """Prepare a run: output directory, log (its first line names the host), ``config.yaml``, seed."""
-    rank = comm.get_rank()
-    if comm.is_main_process():
-        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    for name in LOGGERS:
-        setup_logger(cfg.OUTPUT_DIR, rank, name=name)
-    logger = logging.getLogger("d2host")
-    logger.info(str(resolve_host()))
-    logger.info("%d process(es), torch %s", comm.get_world_size(), torch.__version__)
-    logger.info("Arguments: %s", args)
-    if comm.is_main_process():
-        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-        path.write_text(cfg.dump(), encoding="utf-8")
-        logger.info("The full configuration is in %s", path)
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    if not getattr(args, "eval_only", False):
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def seed_all_rng(seed: int | None = None) -> None:

@@ -10,6 +10,8 @@ Traceback (most recent call last):
 d2host.engine.errors.ConfigError: SOLVER.MAX_ITER is 0: it must be at least 1
 """
 
+import os
+
 
 class DeclipError(Exception):
     """Base of every error the project raises about its input."""
@@ -39,3 +41,22 @@ def in_brief(error: BaseException) -> str:
     """
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 200 else f"{words[:197]}..."
+
+
+class OutputError(DeclipError, OSError):
+    """A file that cannot be written: a full disk, no permission, something else in its place."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike, error: OSError) -> "OutputError":
+        """The sentence for what the system said.
+
+        >>> raise OutputError.of("output/results.md", OSError(28, "No space left on device"))
+        Traceback (most recent call last):
+        d2host.engine.errors.OutputError: output/results.md could not be written (No space left on device): free disk \
+space or choose another place
+        """
+        reason = error.strerror or str(error)
+        culprit = str(error.filename or "")
+        if culprit and not os.path.basename(culprit).startswith("."):  # the hidden one is our own beside it
+            reason += f": {culprit}"
+        return cls(f"{os.fspath(path)} could not be written ({reason}): free disk space or choose another place")

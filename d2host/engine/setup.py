@@ -1,8 +1,16 @@
-"""What happens before a run: device, logs, seed."""
+"""What happens before a run: device, logs, config.yaml, seed."""
+
+import argparse
+import logging
+from pathlib import Path
 
 import torch
 
-from d2host import comm, default_setup, setup_logger
+from d2host import HOST, CfgNode, comm, seed_all_rng, setup_logger
+from d2host.engine.atomic import replacing
+from d2host.engine.errors import OutputError
+
+LOGGERS = ("d2host", "declip", "catseg", "fvcore", "detectron2")
 
 
 def resolve_device(device: str) -> str:
@@ -12,8 +20,35 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def setup_run(cfg, args) -> None:
-    """The host's set-up (output directory, ``log.txt``, ``config.yaml``, seed) with the project's own loggers."""
-    default_setup(cfg, args)
-    for name in ("declip", "catseg"):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+def setup_logs(output_dir: str | Path, args: argparse.Namespace) -> None:
+    """Log to the terminal and to ``log.txt`` in ``output_dir``, whose first line names the host.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        for name in LOGGERS:
+            setup_logger(str(output_dir), distributed_rank=comm.get_rank(), name=name)
+    except OSError as error:
+        raise OutputError.of(Path(output_dir) / "log.txt", error) from error
+    logger = logging.getLogger("d2host")
+    logger.info(str(HOST))
+    logger.info("%d process(es), torch %s", comm.get_world_size(), torch.__version__)
+    logger.info("Arguments: %s", args)
+
+
+def write_config(cfg: CfgNode) -> None:
+    """Write the whole configuration as ``config.yaml``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    with replacing(path, durable=True) as temporary:
+        temporary.write_text(cfg.dump(), encoding="utf-8")
+    logging.getLogger("d2host").info("The full configuration is in %s", path)
+
+
+def seed_run(cfg: CfgNode) -> None:
+    """Seed every generator by ``SEED`` (below 0: another each time) and the number of this process."""
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())

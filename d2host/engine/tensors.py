@@ -20,10 +20,14 @@ BUFFER = b"bytearray"  # a class that torch lets pickles call, with a size that 
 LONGEST_NAME = 500  # characters of a tensor's
 
 
-def load_pickled(path: str | Path) -> Any:
+def load_pickled(path: str | Path, lazy: bool = False) -> Any:
     """What ``torch.save`` wrote, without running code of the file and without trusting its sizes.
 
     An archive's checksums are verified, which ``torch.load`` does not do.
+
+    Args:
+        path: of the file.
+        lazy: leave tensors on disk until they are looked at; for archives.
 
     Raises:
         CheckpointError: the file is missing, damaged, encrypted, or larger inside than outside, or holds code.
@@ -37,7 +41,7 @@ def load_pickled(path: str | Path) -> Any:
             sizes = check_archive(path) if archive else range(len(content) + 1)
             if not archive and content.find(BUFFER) >= 0:
                 raise pickle.UnpicklingError("it makes a buffer of any size")
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
+            loaded = torch.load(path if lazy else file, map_location="cpu", weights_only=True, mmap=lazy)
     except CheckpointError:
         raise
     except Exception as error:  # whatever the bytes make the library do

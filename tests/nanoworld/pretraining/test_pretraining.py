@@ -100,9 +100,8 @@ def test_a_run_leaves_weights_and_goes_on_where_it_was(tmp_path, kind):
     torch.manual_seed(0)
     PretrainingTrainer(cfg, build_pretraining(cfg)).run()
     weights = read_state_dict(tmp_path / "weights.safetensors")
-    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     torch.manual_seed(1)
-    PretrainingTrainer(cfg, build_pretraining(cfg)).run(resume=True)
+    PretrainingTrainer(cfg, build_pretraining(cfg)).run(tmp_path / "model_0000001.pth")
     again = read_state_dict(tmp_path / "weights.safetensors")
     assert again.keys() == weights.keys() and all(torch.equal(again[key], weights[key]) for key in weights)
 
