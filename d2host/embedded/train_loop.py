@@ -4,6 +4,7 @@ import logging
 import weakref
 
 from d2host.embedded.events import EventStorage
+from d2host.engine.errors import DeclipError
 
 
 class HookBase:
@@ -67,6 +68,8 @@ class TrainerBase:
                     self.run_step()
                     self.after_step()
                 self.iter += 1
+            except DeclipError:  # says itself what is wrong
+                raise
             except Exception:
                 logger.exception("Training stopped at iteration %d:", self.iter)
                 raise

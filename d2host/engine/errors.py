@@ -29,3 +29,7 @@ class CheckpointError(DeclipError):
 
 class TrainingError(DeclipError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of the run has ended, so that this one cannot go on; the other says why."""

@@ -24,9 +24,9 @@ from d2host import (
 )
 from d2host.engine.checkpoint import RunCheckpointer, load_run, load_weights
 from d2host.engine.errors import TrainingError
-from d2host.engine.hooks import CheckpointHook, forget_metrics_from
+from d2host.engine.hooks import CheckpointHook, TerminationHook, forget_metrics_from
 from d2host.engine.options import TrainingOptions
-from d2host.engine.parallel import average_over_processes, parallelize, unwrap
+from d2host.engine.parallel import average_over_processes, losing_no_process, parallelize, unwrap
 from d2host.engine.schedule import warmup_cosine
 
 METRICS_FILE = "metrics.json"
@@ -100,14 +100,17 @@ class Trainer(TrainerBase):
                 TensorboardXWriter(str(folder)),
             ]
             built.append(hooks.PeriodicWriter(writers, WRITE_PERIOD))
-        self.register_hooks(built)
+        self.register_hooks([*built, TerminationHook()])
         self.train(start_iter, options.max_iter)
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Run the loop on a loader that begins where ``start_iter`` does."""
         self.model.train()
         self._batches = iter(self.build_train_loader(start_iter))
-        super().train(start_iter, max_iter)
+        try:
+            super().train(start_iter, max_iter)
+        finally:
+            self._batches = iter(())  # ends the processes that load
 
     def run_step(self) -> None:
         """One optimizer step."""
@@ -123,7 +126,8 @@ class Trainer(TrainerBase):
             waited += time.perf_counter() - fetching
             images += len(batch)
             files += [str(sample.get("file_name", "")) for sample in batch]
-            losses = self._backward(batch, synchronize=step == steps - 1)
+            with losing_no_process():
+                losses = self._backward(batch, synchronize=step == steps - 1)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value / steps
         self._check_finite(totals, files)
