@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2host import comm
+from d2host.engine.endings import postponed
 from d2host.engine.errors import ConfigError, DataError, DeclipError
 from d2host.engine.sampler import ResumableSampler
 
@@ -57,7 +58,8 @@ class ListLoader(DataLoader):
         main = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
         former = signal.getsignal(signal.SIGCHLD) if main else None
         try:
-            batches = super().__iter__()
+            with postponed():  # until workers leave signals to their parent
+                batches = super().__iter__()
         except (OSError, RuntimeError) as error:  # no process, no file handle, no memory, no thread
             for worker in multiprocessing.active_children():
                 if worker not in others:
@@ -189,12 +191,13 @@ def _collate(samples: list) -> list | bytes:
 def _leave_endings_to_parent(worker: int) -> None:
     """Signals to a whole group or job reach workers, too, and a parent that ends breaks connections.
 
-    Only the parent should report, and it may still need them to save: no SIGTERM but its own ends them.
+    Only the parent should report, and it may still need them to save: no SIGTERM but its own, and its end, ends them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # on Linux
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_parent_says, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.excepthook = _report_unless_disconnected
 
 
@@ -202,6 +205,11 @@ def _end_when_parent_says() -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         continue
     os._exit(0)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()  # torch asks who the parent is only now: it may have ended before
+    os._exit(1)
 
 
 def _report_unless_disconnected(kind: type[BaseException], error: BaseException, traceback: TracebackType) -> None:

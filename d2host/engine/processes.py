@@ -145,7 +145,9 @@ def _report(writer: Connection, target: Callable, number: int, args: tuple) -> N
         ending = RuntimeError(f"process {number} failed:\n{traceback.format_exc()}")
     with suppress(BrokenPipeError):  # the parent may be gone
         writer.send(ending)
-    os._exit(1)  # without waiting for what the others will not send any more
+    for child in multiprocessing.active_children():  # which load, and may not have got so far as to notice
+        child.kill()
+    raise SystemExit(1)
 
 
 def _end_with_parent() -> None:
