@@ -34,6 +34,27 @@ def average_over_processes(values: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(values, stacked.tolist(), strict=True))
 
 
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of each process's tensor, on every process, through which gradients flow.
+
+    So a loss of a whole batch, such as one of its second moment, is the same however many processes share the batch:
+    where each computes all of it, the mean of their gradients is that of a single process.
+    """
+    return x if comm.get_world_size() == 1 else _Sum.apply(x)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
 @contextmanager
 def losing_no_process() -> Iterator[None]:
     """Within, that another process has ended is no defect of this one.
