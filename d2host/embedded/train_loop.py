@@ -68,7 +68,7 @@ class TrainerBase:
                     self.run_step()
                     self.after_step()
                 self.iter += 1
-            except DeclipError:  # says itself what is wrong
+            except (DeclipError, BrokenPipeError):  # says itself what is wrong; nobody reads on
                 raise
             except Exception:
                 logger.exception("Training stopped at iteration %d:", self.iter)
