@@ -21,7 +21,7 @@ def setup_logger(
     plain = logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
     existing = {getattr(handler, "destination", None) for handler in logger.handlers}
     if distributed_rank == 0 and "terminal" not in existing:
-        _attach(logger, logging.StreamHandler(sys.stdout), "terminal", plain)
+        _attach(logger, _Terminal(sys.stdout), "terminal", plain)
     if output is not None:
         path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"
         if distributed_rank > 0:
@@ -30,6 +30,16 @@ def setup_logger(
             path.parent.mkdir(parents=True, exist_ok=True)
             _attach(logger, logging.FileHandler(path, encoding="utf-8"), str(path), plain)
     return logger
+
+
+class _Terminal(logging.StreamHandler):
+    """The terminal; where nobody reads it any more, as after ``head``, the program ends instead of talking on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what the standard library would print a traceback of."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler, destination: str, formatter: logging.Formatter) -> None:

@@ -68,6 +68,8 @@ class TrainerBase:
                     self.run_step()
                     self.after_step()
                 self.iter += 1
+            except BrokenPipeError:  # nobody reads on
+                raise
             except Exception as error:
                 defect = not isinstance(error, DeclipError)
                 logger.error("Training stopped at iteration %d: %s", self.iter, error, exc_info=defect)

@@ -33,6 +33,10 @@ class TrainingError(DeclipError):
     """A training run that cannot go on, such as one whose loss is no longer finite."""
 
 
+class LostProcessError(TrainingError):
+    """Another process of the run has ended, so that this one cannot go on; the other says why."""
+
+
 def in_brief(error: BaseException) -> str:
     """What a library says of an error, on one line and at most 200 characters long, or else the error's kind.
 

@@ -2,14 +2,20 @@
 
 import json
 import logging
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from d2host import HookBase
+import torch
+
+from d2host import HookBase, comm
 from d2host.engine.atomic import replacing
 from d2host.engine.checkpoint import FINAL
+from d2host.engine.endings import Terminated
 from d2host.engine.errors import OutputError
+from d2host.engine.parallel import average_over_processes
 
 
 class CheckpointHook(HookBase):
@@ -77,6 +83,49 @@ class MetricsHook(HookBase):
                 writer.write()
         except OSError as error:
             raise OutputError.of(f"the metrics in {self.folder}", error) from error
+
+
+class TerminationHook(HookBase):
+    """Ends a training that is to be terminated (SIGTERM) after the step it is in, with its state saved.
+
+    Whichever process the signal reaches, all end after the same step. Registered last, so that whatever is due after
+    the step, such as an evaluation, has been done.
+    """
+
+    def __init__(self) -> None:
+        self._asked, self._former = False, None
+
+    def before_train(self) -> None:
+        """From now on, a termination waits for the end of a step."""
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGTERM, self._note)
+
+    def after_step(self) -> None:
+        """Save and end, if a process was asked to.
+
+        Raises:
+            Terminated: one was.
+        """
+        trainer = self.trainer
+        if trainer.iter + 1 == trainer.max_iter:  # all is saved, so what follows may be ended at any moment
+            self.after_train()
+            if self._asked:
+                raise Terminated(f"after the last iteration, whose state is in {trainer.options.output_dir}")
+            return
+        asked = torch.tensor(float(self._asked), device=trainer.device)
+        if average_over_processes({"asked": asked})["asked"]:
+            path = trainer.save(f"model_{trainer.iter:07d}")
+            comm.synchronize()  # nobody leaves before process 0 has written it
+            raise Terminated(f"the state after iteration {trainer.iter} is saved as {path}; go on with --resume")
+
+    def after_train(self) -> None:
+        """A termination takes effect at once, as before the training."""
+        if self._former is not None:
+            signal.signal(signal.SIGTERM, self._former)
+            self._former = None
+
+    def _note(self, number, frame) -> None:
+        self._asked = True
 
 
 def forget_metrics_from(path: str | Path, iteration: int) -> None:

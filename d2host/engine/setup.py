@@ -8,16 +8,33 @@ import torch
 
 from d2host import HOST, CfgNode, comm, seed_all_rng, setup_logger
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import OutputError
+from d2host.engine.errors import ConfigError, OutputError
 
 LOGGERS = ("d2host", "declip", "catseg", "fvcore", "detectron2")
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` → ``cuda`` where there is a GPU, else ``cpu``; anything else unchanged."""
+    """A device that is there and can compute; ``auto``: ``cuda`` where there is a GPU, else ``cpu``.
+
+    >>> resolve_device("cpu")
+    'cpu'
+
+    Raises:
+        ConfigError: it is not there, or is none, or one GPU is named for several processes.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found).add(1).cpu()  # what has no backend, or no data as ``meta``, fails here
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:  # as torch says it, by device
+        there = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ConfigError(
+            f"device '{device}' (MODEL.DEVICE, --device) is not here: choose {', '.join(there)}"
+        ) from error
+    if found.index is not None and found.type != "cpu" and comm.get_world_size() > 1:
+        raise ConfigError(f"device '{device}' is one for {comm.get_world_size()} processes: say '{found.type}'")
+    return found.type if found.type == "cpu" else device
 
 
 def setup_logs(output_dir: str | Path, args: argparse.Namespace) -> None:

@@ -26,10 +26,10 @@ from d2host import (
 from d2host.engine.checkpoint import FINAL, RunCheckpointer
 from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError, OutputError, TrainingError
-from d2host.engine.hooks import CheckpointHook, MetricsHook, forget_metrics_from
+from d2host.engine.hooks import CheckpointHook, MetricsHook, TerminationHook, forget_metrics_from
 from d2host.engine.optimizer import restore_optimizer
 from d2host.engine.options import TrainingOptions
-from d2host.engine.parallel import average_over_processes, parallelize, unwrap
+from d2host.engine.parallel import average_over_processes, losing_no_process, parallelize, unwrap
 from d2host.engine.schedule import warmup_cosine
 from d2host.engine.state import WINDOW, random_state, recent_metrics, restore_metrics, restore_random_state
 
@@ -121,7 +121,7 @@ class Trainer(TrainerBase):
                 raise OutputError.of(folder, error) from error
         self._after_checkpoint = [hooks.EvalHook(options.eval_period, self.evaluate), metrics]
         before = [hooks.IterationTimer(), CheckpointHook(options.checkpoint_period)]
-        self.register_hooks([*before, *self._after_checkpoint])
+        self.register_hooks([*before, *self._after_checkpoint, TerminationHook()])
         self.train(start_iter, options.max_iter)
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -129,7 +129,10 @@ class Trainer(TrainerBase):
         self.model.train()
         if start_iter < max_iter:
             self._batches = iter(self.build_train_loader(start_iter))
-        super().train(start_iter, max_iter)
+        try:
+            super().train(start_iter, max_iter)
+        finally:
+            self._batches = iter(())  # ends the processes that load
 
     def before_train(self) -> None:
         """Call the hooks; then complete the iteration of the checkpoint that the run goes on from."""
@@ -162,7 +165,8 @@ class Trainer(TrainerBase):
             waited += time.perf_counter() - fetching
             images += len(batch)
             files += [str(sample.get("file_name", "")) for sample in batch]
-            losses = self._backward(batch, synchronize=step == steps - 1)
+            with losing_no_process():
+                losses = self._backward(batch, synchronize=step == steps - 1)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value / steps
         self._check_finite("loss", totals, files)
