@@ -3,12 +3,28 @@
 import torch
 
 from d2host import comm, default_setup, setup_logger
+from d2host.engine.errors import ConfigError
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` → ``cuda`` where there is a GPU, else ``cpu``; anything else unchanged."""
+    """``auto`` → ``cuda`` where there is a GPU, else ``cpu``; anything else unchanged.
+
+    >>> resolve_device("gpu")
+    Traceback (most recent call last):
+    d2host.engine.errors.ConfigError: MODEL.DEVICE is 'gpu', which this machine does not have: use auto, cpu, ...
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.ones(1, device=device).item()  # "meta" makes tensors, too, but none that hold anything
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ConfigError(
+            f"MODEL.DEVICE is '{device}', which this machine does not have: use auto, cpu, or one of its "
+            f"{torch.cuda.device_count()} GPUs"
+        ) from error
     return device
 
 

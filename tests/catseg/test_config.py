@@ -74,7 +74,7 @@ def test_windows_that_are_not_used_may_be_anything_a_window_may():
 def test_a_tree_filled_by_hand_is_checked_too():
     cfg = get_catseg_cfg()
     cfg.SOLVER.BASE_LR = float("nan")
-    with pytest.raises(ConfigError, match="SOLVER.BASE_LR is nan: it must be a finite number, above 0"):
+    with pytest.raises(ConfigError, match=r"SOLVER.BASE_LR is nan: it must be a finite number, above 0"):
         check_config(cfg)
 
 
