@@ -131,7 +131,7 @@ KEYS: Keys = {
         EXPECTED_RESULTS=Key(
             [],
             Many(Row(Text(empty=False), Text(empty=False), Number(), Number(least=0)), empty=True),
-            "of the first test set: [task, metric, value, tolerance] each; other results end with status 1",
+            "of the first test set: [task, metric, value, tolerance] each; other results end --eval-only with status 1",
         ),
         SAVE_PREDICTIONS=Key(False, SWITCH, "write every prediction as a label image"),
         VISUALIZE=Key(0, Integer(), "pictures per dataset: image, prediction and ground truth side by side"),

@@ -1,12 +1,13 @@
 """Data loaders: batches are lists of dicts, and depend neither on the number of workers nor on where a run resumed."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from catseg.mapper import TrainMapper
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.loading import endless_loader
 from declip.data.datasets import class_names, dataset_metadata, dataset_records
 from declip.data.reading import LabelFormat
@@ -32,19 +33,27 @@ class TrainDataset(Dataset):
         return self.mapper(self.records[index], np.random.default_rng((self.seed, epoch, index)))
 
 
-def check_datasets(cfg, training: bool) -> None:
-    """Refuse datasets that a run would only find at fault when it reads them, before anything is built.
+def check_inputs(cfg, training: bool) -> None:
+    """Refuse weights and datasets that a run would only find at fault when it reads them, before anything is built.
 
-    Their files are listed, none is opened.
+    The datasets' files are listed, none is opened.
 
     Raises:
-        ConfigError: none is named, or the ignored value is a class.
-        DataError: one is unknown or incomplete, or training sets do not fit together.
+        ConfigError: a run needs some, and none are named, or the ignored value is a class.
+        CheckpointError: there are no such weights.
+        DataError: a dataset is unknown or incomplete, or training sets do not fit together.
     """
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
     if training and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN names no dataset: set it, for instance to ('nano_train',)")
     if not training and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
+    if training and cfg.TEST.EVAL_PERIOD and not cfg.DATASETS.TEST:
+        raise ConfigError(
+            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but DATASETS.TEST names no dataset to evaluate on: name one, "
+            "or set the period to 0"
+        )
     training_classes(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) if training else cfg.DATASETS.TEST:
         dataset_records(name)

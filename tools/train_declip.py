@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from d2host.engine.run import run_training
-    from declip.distill import DistillationTrainer, build_distillation, check_sources, get_distillation_cfg
+    from declip.distill import DistillationTrainer, build_distillation, check_inputs, get_distillation_cfg
 
     def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
-        """The configuration, whose images and regions have to be there."""
+        """The configuration, whose weights, images and regions have to be there."""
         cfg = get_distillation_cfg(config_file, opts)
-        check_sources(cfg, training=not args.eval_only)
+        check_inputs(cfg, training=not args.eval_only)
         return cfg
 
     run_training(args, read_config, build_distillation, DistillationTrainer.from_config)

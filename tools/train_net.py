@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from catseg.config import get_catseg_cfg
-    from catseg.loader import check_datasets
+    from catseg.loader import check_inputs
     from catseg.trainer import SegmentationTrainer
     from d2host import build_model
     from d2host.engine.run import run_training
 
     def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
-        """The configuration, whose datasets have to be there."""
+        """The configuration, whose weights and datasets have to be there."""
         cfg = get_catseg_cfg(config_file, opts)
-        check_datasets(cfg, training=not args.eval_only)
+        check_inputs(cfg, training=not args.eval_only)
         return cfg
 
     run_training(args, read_config, build_model, SegmentationTrainer)

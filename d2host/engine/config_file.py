@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "d2host.configs"  # entry points that name packages of recipes
 BASE = "_BASE_"  # in a file: the file, or the files, whose values count where it says nothing
-LARGEST_FILE = 2**18  # bytes
+LARGEST_FILE = 2**16  # bytes
 DEEPEST_BASE = 32  # files that lead from one to another
 
 
@@ -39,7 +40,7 @@ def find_config(config_file: str | Path) -> Path:
     given = Path(config_file)
     folders = config_folders() if given.name == str(given) else []
     for path in (given, *(folder / given for folder in folders)):
-        if _exists(path):
+        if os.path.isfile(path):
             return path
     known = ", ".join(sorted(path.name for folder in config_folders() for path in folder.glob("*.yaml")))
     raise ConfigError(f"config file {shown(str(given))[1:-1]} does not exist: give a path, or one of {known}")
@@ -71,11 +72,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, is too large, or is anything else.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError(f"config file {path} is larger than {LARGEST_FILE} bytes: give a config")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(f"config file {path} is larger than {LARGEST_FILE} bytes: give a config")
     try:
         values = yaml.load(content, _Loader)  # a SafeLoader: it makes nothing but plain values
     except RecursionError:
@@ -103,8 +105,8 @@ def _read_file(path: Path, keys: Keys, known: dict[Path, dict[str, Any]], chain:
         bases = content.pop(BASE, [])
         values: dict[str, Any] = {}
         for base in bases if isinstance(bases, list) else [bases]:
-            file = path.parent / Path(base).expanduser() if isinstance(base, str) and base else path.parent
-            if not _exists(file):
+            file = path.parent / os.path.expanduser(base) if isinstance(base, str) else path.parent
+            if not os.path.isfile(file):
                 raise ConfigError(f"config file {path}: {BASE} is {shown(base)}: it must be the path of a config file")
             values |= _read_file(file, keys, known, (*chain, path))
         try:
@@ -173,13 +175,6 @@ def _is_group(name: str, keys: Keys) -> bool:
 
 def _member(group: str, keys: Keys) -> str:
     return next(key for key in keys if key.startswith(f"{group}."))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with characters that no file has
-        return False
 
 
 class _Loader(yaml.SafeLoader):

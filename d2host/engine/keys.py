@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from d2host import CfgNode
 
 LARGEST = 10**9  # integer, where a key sets no limit of its own: what is beyond is a slip of the hand
-LONGEST_TEXT = 4096  # characters, the longest path that systems take
+LONGEST_TEXT, LONGEST_NAME = 4096, 255  # bytes of a path, and of each part of it, as systems have them
 
 
 class Kind(Protocol):
@@ -86,16 +86,18 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of printable text, such as a name or a path."""
+    """A name or a path: printable, and short enough for a file."""
 
     empty: bool = True  # whether it may be
 
     def __str__(self) -> str:
-        return "text" if self.empty else "text that is not empty"
+        return "a name or a path" if not self.empty else "a name, a path or empty"
 
     def read(self, value: Any) -> str:
         """See :class:`Kind`."""
-        if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
+        if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > LONGEST_TEXT:
+            raise ValueError
+        if max(len(part.encode()) for part in value.split("/")) > LONGEST_NAME:
             raise ValueError
         if not value.strip() and (value or not self.empty):
             raise ValueError

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from d2host import CfgNode
+from d2host import CfgNode, comm
 from d2host.engine.checkpoint import RunCheckpointer
 from d2host.engine.config_file import find_config
 from d2host.engine.errors import CheckpointError
+from d2host.engine.loading import per_process_batch
+from d2host.engine.options import TrainingOptions
 from d2host.engine.setup import resolve_device, setup_run
 from d2host.engine.trainer import Trainer
 
@@ -39,6 +41,9 @@ def run_training(
     args.config_file = str(find_config(args.config_file)) if args.config_file else ""  # the host logs the file, too
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    TrainingOptions.from_config(cfg)  # what this machine cannot do is refused before anything is built
+    if not args.eval_only:
+        per_process_batch(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
     checkpointer = RunCheckpointer(cfg.OUTPUT_DIR)
     last = checkpointer.last()
     newest = args.resume or (args.eval_only and not cfg.MODEL.WEIGHTS)

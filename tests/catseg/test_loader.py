@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from catseg.config import get_catseg_cfg
-from catseg.loader import build_train_loader, check_datasets, training_classes
+from catseg.loader import build_train_loader, check_inputs, training_classes
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import DatasetCatalog, MetadataCatalog, build_model
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from declip.data.datasets import class_names
 from declip.data.reading import LabelFormat
 
@@ -85,7 +85,7 @@ def test_an_ignored_label_that_is_a_class_is_refused(register, count, ignore):
         class_names(name)
     fitting = register([0], stuff_classes=classes(count), ignore_label=65535)
     cfg = config(fitting, IGNORE_VALUE=ignore)
-    for refuse in (training_classes, build_train_loader, build_model, lambda cfg: check_datasets(cfg, training=True)):
+    for refuse in (training_classes, build_train_loader, build_model, lambda cfg: check_inputs(cfg, training=True)):
         with pytest.raises(ConfigError, match=rf"IGNORE_VALUE is {ignore}, which is the class 'class {ignore}'"):
             refuse(cfg)
 
@@ -132,11 +132,27 @@ def test_datasets_are_asked_for_before_anything_is_built(register, training, tmp
         cfg = config(*train)
         cfg.DATASETS.TEST = test
         with pytest.raises((ConfigError, DataError), match=sentence):
-            check_datasets(cfg, training)
+            check_inputs(cfg, training)
     cfg = config("coco_2017_train_stuff_all_sem_seg")
     cfg.DATASETS.TEST = (good,)
     if training:
         with pytest.raises(DataError, match=r"needs .*train2017, which does not exist"):
-            check_datasets(cfg, training)
+            check_inputs(cfg, training)
     else:
-        check_datasets(cfg, training)
+        check_inputs(cfg, training)
+
+
+def test_weights_are_asked_for_before_anything_is_built(tmp_path):
+    for path in ("gone.pth", str(tmp_path), "x" * 300):
+        cfg = config("nano_train")
+        cfg.MODEL.WEIGHTS = path
+        with pytest.raises(CheckpointError, match=f"checkpoint {path} does not exist: check MODEL.WEIGHTS"):
+            check_inputs(cfg, training=False)
+
+
+def test_evaluating_every_so_often_needs_something_to_evaluate_on(register):
+    cfg = config(register([0], stuff_classes=classes(2)))
+    check_inputs(cfg, training=True)
+    cfg.TEST.EVAL_PERIOD = 7
+    with pytest.raises(ConfigError, match=r"TEST\.EVAL_PERIOD is 7, but DATASETS\.TEST names no dataset"):
+        check_inputs(cfg, training=True)

@@ -40,6 +40,7 @@ ODD = {
     "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
     "zeros": bytes(1000),
     "large": b"# " + b"x" * LARGEST_FILE,
+    "many values": "SEED: [" + "1," * 30_000 + "1]",
     "deep lists": "SEED: " + "[" * 20_000,
     "deep maps": "".join(f"{' ' * k}a:\n" for k in range(600)),
     "deep in one line": "{a: " * 5000 + "1" + "}" * 5000,
@@ -113,6 +114,7 @@ BASES = {
     "a missing file": {"a": "gone.yaml"},
     "a folder": {"a": "folder"},
     "a pipe": {"a": "pipe"},
+    "a home of nobody": {"a": "~nobody-of-this-name/a.yaml"},
     "a page": {"a": "https://example.com/a.yaml"},
     "zeros": {"a": '"a\\0b"'},
     "a long name": {"a": "x" * 5000},
@@ -197,3 +199,10 @@ def test_overrides_are_literals_or_texts():
     assert (cfg.SEED, cfg.MODEL.NAME, cfg.MODEL.SIZES, cfg.MODEL.HEAD.ENABLED) == (7, "a/b", (1, 2), True)
     assert read("", "MODEL.NAME", "'5'").MODEL.NAME == "5" and read("", "MODEL.NAME", "''").MODEL.NAME == ""
     assert decode("1e-4") == 1e-4 and decode("a b") == "a b"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.yaml").write_text("SEED: 1")
+    monkeypatch.setattr("pathlib.Path.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(ConfigError, match=r"a\.yaml cannot be read: Permission denied"):
+        read(tmp_path / "a.yaml")

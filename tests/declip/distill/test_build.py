@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from d2host.engine.errors import ConfigError, DataError
-from declip.distill import build_distillation, check_sources, get_distillation_cfg
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from declip.distill import build_distillation, check_inputs, get_distillation_cfg
 from declip.distill.build import build_dataset
 from declip.distill.student import trainable_names
 from declip.losses import StudentFeature
@@ -90,16 +90,17 @@ def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(opt
         (("DATASETS.IMAGES", "gone.tar"), True, DataError, "DATASETS.IMAGES is 'gone.tar', which does not exist"),
         (("TEST.REGIONS", "gone"), True, DataError, "TEST.REGIONS is 'gone', which does not exist"),
         (("TEST.REGIONS", "*.json"), True, DataError, r"TEST.REGIONS is '\*.json', which does not exist"),
+        (("MODEL.WEIGHTS", "gone.pth"), False, CheckpointError, r"checkpoint gone\.pth does not exist"),
         (("TEST.REGIONS", "", "TEST.EVAL_PERIOD", "0"), False, ConfigError, "TEST.REGIONS is empty"),
     ],
 )
 def test_images_and_regions_that_are_not_there_are_refused_before_anything_is_built(options, training, kind, sentence):
     with pytest.raises(kind, match=sentence):
-        check_sources(get_distillation_cfg("distill_nano.yaml", options), training)
+        check_inputs(get_distillation_cfg("distill_nano.yaml", options), training)
 
 
 def test_sources_that_are_there_pass(tmp_path):
     (tmp_path / "regions.json").write_text("{}")
     for images in (str(tmp_path), "nano_val", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..9}}.tar"):
         options = ["DATASETS.IMAGES", images, "TEST.REGIONS", str(tmp_path / "regions.json")]
-        check_sources(get_distillation_cfg("distill_nano.yaml", options), training=True)
+        check_inputs(get_distillation_cfg("distill_nano.yaml", options), training=True)

@@ -8,7 +8,7 @@
   config file
 """
 
-from declip.distill.build import build_distillation, build_regions, check_sources
+from declip.distill.build import build_distillation, build_regions, check_inputs
 from declip.distill.config import get_distillation_cfg
 from declip.distill.step import Distillation
 from declip.distill.trainer import DistillationTrainer
@@ -18,6 +18,6 @@ __all__ = [
     "DistillationTrainer",
     "build_distillation",
     "build_regions",
-    "check_sources",
+    "check_inputs",
     "get_distillation_cfg",
 ]

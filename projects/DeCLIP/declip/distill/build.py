@@ -1,12 +1,12 @@
 """From a configuration to the parts of a distillation."""
 
 import logging
-from pathlib import Path
+import os
 
 import torch
 
 from d2host import CfgNode
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
@@ -24,21 +24,23 @@ from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 
 
-def check_sources(cfg: CfgNode, training: bool) -> None:
-    """Refuse images and regions that do not exist, before anything is built; neither is read yet.
+def check_inputs(cfg: CfgNode, training: bool) -> None:
+    """Refuse weights, images and regions that do not exist, before anything is built; none is read yet.
 
     Raises:
         ConfigError: a run needs some, and none are named.
-        DataError: what is named does not exist.
+        CheckpointError, DataError: what is named does not exist.
     """
     known = from_plugins("datasets")
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
     if not cfg.DATASETS.IMAGES:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
     if not training and not cfg.TEST.REGIONS:
         raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
     for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
         pattern = key == "DATASETS.IMAGES" and any(sign in source for sign in "*?[{")
-        if source and not (source in known or pattern or Path(source).exists()):
+        if source and not (source in known or pattern or os.path.exists(source)):
             raise DataError(f"{key} is '{source}', which does not exist: give a path, or one of {', '.join(known)}")
 
 
