@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from catseg.config import check_config
 from catseg.loader import training_classes
 from catseg.modeling.head import CATSegHead
 from catseg.modeling.inference import (
@@ -38,11 +39,11 @@ def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int
     Raises:
         ConfigError: the encoder has no such blocks.
     """
-    third = encoder.num_blocks // 3
+    third, count = encoder.num_blocks // 3, encoder.num_blocks - encoder.context.decoupled
     blocks = tuple(chosen) or (third - 1, 2 * third - 1)
-    if not all(0 <= block < encoder.num_blocks for block in blocks):
+    if not all(0 <= block < count for block in blocks):
         raise ConfigError(
-            f"MODEL.ENCODER.GUIDANCE_BLOCKS is {blocks}: blocks of this encoder are 0 to {encoder.num_blocks - 1}"
+            f"MODEL.ENCODER.GUIDANCE_BLOCKS is {blocks}: blocks of this encoder that have features are 0 to {count - 1}"
         )
     return blocks
 
@@ -93,6 +94,7 @@ class CATSeg(nn.Module):
         Raises:
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
+        check_config(cfg)
         options, classes = cfg.MODEL.ENCODER, training_classes(cfg)
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:

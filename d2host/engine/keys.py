@@ -254,7 +254,11 @@ def check_keys(cfg: CfgNode, keys: Keys) -> None:
         ConfigError: naming the key, the value, and what it may be.
     """
     for name, key in keys.items():
-        key.read(name, reduce(getitem, name.split("."), cfg))
+        try:
+            value = reduce(getitem, name.split("."), cfg)
+        except (KeyError, TypeError):
+            raise ConfigError(f"{name} is missing: it must be {key.kind}") from None
+        key.read(name, value)
 
 
 def as_table(keys: Keys) -> str:

@@ -76,6 +76,13 @@ def test_a_tree_filled_by_hand_is_checked_too():
     cfg.SOLVER.BASE_LR = float("nan")
     with pytest.raises(ConfigError, match=r"SOLVER.BASE_LR is nan: it must be a finite number, above 0"):
         check_config(cfg)
+    cfg = get_catseg_cfg()
+    del cfg.SOLVER["EPS"]
+    with pytest.raises(ConfigError, match=r"SOLVER.EPS is missing: it must be a finite number, above 0"):
+        check_config(cfg)
+    cfg.SOLVER = None
+    with pytest.raises(ConfigError, match=r"SOLVER.BASE_LR is missing"):
+        check_config(cfg)
 
 
 @pytest.mark.parametrize(

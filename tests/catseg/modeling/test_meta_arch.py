@@ -8,6 +8,7 @@ from catseg.modeling.meta_arch import guidance_blocks
 from catseg.modeling.reference import dense_binary_cross_entropy
 from d2host import build_model
 from d2host.engine.errors import ConfigError, DataError
+from declip.models.contexts import ContextType
 from declip.models.factory import build_encoder
 
 
@@ -34,14 +35,23 @@ def test_guidance_comes_from_the_ends_of_the_first_two_thirds(depth_of, expected
 
 def test_guidance_blocks_of_the_published_depths():
     class Depth:
+        context = ContextType.QK
+
         def __init__(self, num_blocks):
             self.num_blocks = num_blocks
 
     assert guidance_blocks(Depth(12)) == (3, 7) and guidance_blocks(Depth(24)) == (7, 15)
     assert guidance_blocks(Depth(12), (1, 2)) == (1, 2)
-    for blocks in ((1, 12), (24, 3)):
-        with pytest.raises(ConfigError, match=r"GUIDANCE_BLOCKS is .*: blocks of this encoder are 0 to 11"):
+    for blocks in ((1, 11), (24, 3)):  # the last is taken apart
+        with pytest.raises(ConfigError, match=r"GUIDANCE_BLOCKS is .*: blocks of .* that have features are 0 to 10"):
             guidance_blocks(Depth(12), blocks)
+
+
+def test_a_model_is_built_of_a_checked_tree_alone():
+    cfg = get_catseg_cfg("declip_catseg_nano.yaml", ["MODEL.DEVICE", "cpu"])
+    cfg.MODEL.SEM_SEG_HEAD.NUM_LAYERS = -1
+    with pytest.raises(ConfigError, match="NUM_LAYERS is -1: it must be an integer from 1 to 64"):
+        build_model(cfg)
 
 
 @pytest.mark.parametrize(
