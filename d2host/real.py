@@ -17,9 +17,9 @@ from detectron2.modeling import (
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
     build_backbone,
-    build_model,
-    build_sem_seg_head,
 )
+from detectron2.modeling import build_model as _build_model
+from detectron2.modeling import build_sem_seg_head as _build_sem_seg_head
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import (
@@ -32,6 +32,7 @@ from detectron2.utils.events import (
 from detectron2.utils.logger import setup_logger
 from detectron2.utils.registry import Registry
 
+from d2host.embedded.models import registered
 from d2host.embedded.writers import JSONWriter as _JSONWriter
 from d2host.symbols import SYMBOLS
 
@@ -40,3 +41,15 @@ __all__ = list(SYMBOLS)
 
 class JSONWriter(_JSONWriter, EventWriter):
     """The embedded host's writer, which writes ``null`` for numbers that are not finite."""
+
+
+def build_model(cfg: CfgNode):
+    """Detectron2's model, of an architecture that is registered."""
+    registered(META_ARCH_REGISTRY, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
+    return _build_model(cfg)
+
+
+def build_sem_seg_head(cfg: CfgNode, input_shape):
+    """Detectron2's head, of a name that is registered."""
+    registered(SEM_SEG_HEADS_REGISTRY, "MODEL.SEM_SEG_HEAD.NAME", cfg.MODEL.SEM_SEG_HEAD.NAME)
+    return _build_sem_seg_head(cfg, input_shape)

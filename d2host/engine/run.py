@@ -15,6 +15,8 @@ from d2host.engine.checkpoint_file import read_run
 from d2host.engine.config_file import find_config
 from d2host.engine.errors import CheckpointError
 from d2host.engine.folder import owned
+from d2host.engine.loading import per_process_batch
+from d2host.engine.options import TrainingOptions
 from d2host.engine.setup import resolve_device, seed_run, setup_logs, write_config
 from d2host.engine.state import check_continues
 from d2host.engine.trainer import Trainer
@@ -49,6 +51,9 @@ def run_training(
     args.config_file = str(find_config(args.config_file)) if args.config_file else ""
     cfg = read_config(args.config_file, args.opts)
     cfg.MODEL.DEVICE = resolve_device(cfg.MODEL.DEVICE)
+    TrainingOptions.from_config(cfg)  # what this machine cannot do is refused before anything is built
+    if not args.eval_only:
+        per_process_batch(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
     owner = comm.is_main_process() and not args.eval_only
     with owned(cfg.OUTPUT_DIR) if owner else nullcontext():
         last = _choose_checkpoint(cfg, args)
@@ -86,7 +91,7 @@ def _choose_checkpoint(cfg: CfgNode, args: argparse.Namespace) -> Path | None:
                 f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give MODEL.WEIGHTS to evaluate"
             )
         if last and not args.eval_only:
-            check_continues(last, read_run(last, mmap=True)["training"], cfg)
+            check_continues(last, read_run(last, lazy=True)["training"], cfg)
         if not last:
             logging.getLogger("d2host.run").info("No checkpoint in %s: starting anew", cfg.OUTPUT_DIR)
     if comm.is_main_process() and not (args.eval_only and checkpointer.files()):

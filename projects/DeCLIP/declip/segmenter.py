@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from d2host.engine.checkpoint import RunCheckpointer
+from d2host.engine.config_file import read_yaml
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from d2host.engine.keys import shown
 from d2host.engine.setup import resolve_device
 from declip.evaluation.zero_shot import Vocabulary, ZeroShotSegmenter, known_presets, protocol_of
 from declip.evaluation.zero_shot.protocol import Protocol as ZeroShotProtocol
@@ -133,13 +133,14 @@ def _load_run(path: Path, device: str) -> Segmenter:
         raise CheckpointError(
             f"{path} is no trained model: give a training's output directory (config.yaml, checkpoint)"
         )
-    try:
-        architecture = yaml.safe_load(config.read_text(encoding="utf-8"))["MODEL"]["META_ARCHITECTURE"]
-        load = from_plugins("segmenters")[architecture]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        known = ", ".join(from_plugins("segmenters"))
-        raise CheckpointError(f"{config} names no model that segments ({error}): known are {known}") from error
-    return load(config, weights, device)
+    model, known = read_yaml(config).get("MODEL"), from_plugins("segmenters")
+    architecture = model.get("META_ARCHITECTURE") if isinstance(model, dict) else None
+    if not isinstance(architecture, str) or architecture not in known:
+        raise CheckpointError(
+            f"{config} names no model that segments: its MODEL.META_ARCHITECTURE is {shown(architecture)}, known are "
+            f"{', '.join(known)}"
+        )
+    return known[architecture](config, weights, device)
 
 
 def segment(image: ImageLike, names: Sequence[str], model: str | Path, **options) -> Segmentation:
