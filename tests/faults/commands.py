@@ -147,7 +147,7 @@ COMMANDS = {
     "nano/affinities": Command(
         "tools/nano/affinities.py",
         {"scenes": ("1",), "teachers": ("pretrained",), "encoders": ("nano-clip",)},
-        {"teachers": "weights", "encoders": "weights", "context": "choice", "scene_seed": "seed",
+        {"teachers": "teacher", "encoders": "weights", "context": "choice", "scene_seed": "seed",
          "scenes": "positive"},
     ),
     "check_datasets": Command(

@@ -129,6 +129,7 @@ VALUES = {
     ],
 }  # fmt: skip
 """Kind → values."""
+VALUES["teacher"] = [each for each in VALUES["weights"] if "vfm" not in each.label]
 VALUES["training"] = [
     *VALUES["overrides"],
     *(Value(f"OUTPUT_DIR {folder.label}", ("OUTPUT_DIR", *folder.tokens)) for folder in VALUES["folder"]),
