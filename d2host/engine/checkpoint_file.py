@@ -68,7 +68,8 @@ def _read(path: str | Path, lazy: bool = False) -> dict[str, Any]:
     """A checkpoint's content, every byte checked; a bare state dict is taken for its ``model``."""
     content = load_pickled(path, lazy)
     content = content if isinstance(content, dict) and "model" in content else {"model": content}
-    if not isinstance(content["model"], dict):
+    state = content["model"]
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise CheckpointError(f"checkpoint {path} holds no state dict of tensors: give another, or remove it")
     return content
 

@@ -133,7 +133,7 @@ def test_what_is_skipped_is_logged_with_its_reason(tmp_path, caplog):
     path = tmp_path / "model_0000005.pth"
     path.write_bytes(path.read_bytes()[:-100])
     assert checkpointer.last().name == "model_0000004.pth"
-    assert "Skipped: checkpoint" in caplog.text and "model_0000005.pth cannot be read (" in caplog.text
+    assert "Skipped: " in caplog.text and "model_0000005.pth cannot be read (" in caplog.text
 
 
 def test_a_folder_whose_checkpoints_are_all_damaged_is_not_started_anew(tmp_path):
@@ -228,7 +228,7 @@ def test_weights_that_are_not_finite_are_refused(number, tmp_path):
     nn.init.constant_(model.bias, number)
     path = RunCheckpointer(tmp_path).save("model_final", model, training(1))
     for load in (load_run, load_weights):
-        with pytest.raises(CheckpointError, match="not finite, in bias"):
+        with pytest.raises(CheckpointError, match="bias has values that are not finite"):
             load(path, nn.Linear(3, 2))
 
 

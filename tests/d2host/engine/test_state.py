@@ -6,16 +6,16 @@ from torch import nn
 
 from d2host import CfgNode, EventStorage
 from d2host.engine import OptimizerOptions, build_optimizer
-from d2host.engine.config import add_run_config, add_solver_config
+from d2host.engine.config import TRAINING_KEYS
 from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.keys import declare
 from d2host.engine.optimizer import restore_optimizer
 from d2host.engine.state import check_continues, plain, recent_metrics, restore_metrics, restore_random_state
 
 
 def configuration(**changes):
     cfg = CfgNode()
-    add_run_config(cfg)
-    add_solver_config(cfg, MAX_ITER=10)
+    declare(cfg, TRAINING_KEYS, {"SOLVER.MAX_ITER": 10})
     cfg.MODEL.ENCODER = CfgNode({"WEIGHTS": "clip.pt", "FINETUNE": "full", "BLOCKS": (1, 2)})
     cfg.merge_from_list([part for pair in changes.items() for part in pair])
     return cfg

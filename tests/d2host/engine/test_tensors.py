@@ -5,7 +5,7 @@ import zipfile
 import pytest
 import torch
 
-from d2host.engine.checkpoint import load_run, load_weights
+from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError
 from d2host.engine.tensors import check_state_dict, load_pickled
 
@@ -111,7 +111,9 @@ def test_what_is_no_state_dict_is_refused_by_every_door(name, load, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", [each for each in IMPOSSIBLE if each not in ("nested", "quantized", "without data")])
 def test_a_run_with_such_a_tensor_is_not_resumed(name, tmp_path):
-    torch.save({"model": {"weight": IMPOSSIBLE[name], "bias": torch.randn(4)}, "training": {}}, tmp_path / "run.pth")
+    training = {"iteration": 1, "optimizer": {}, "scaler": {}, "generators": []}
+    content = {"model": {"weight": IMPOSSIBLE[name], "bias": torch.randn(4)}, "training": training}
+    torch.save(content, tmp_path / "run.pth")
     with pytest.raises(CheckpointError, match=r"run\.pth.*weight"):
         load_run(tmp_path / "run.pth", torch.nn.Linear(6, 4))
 
