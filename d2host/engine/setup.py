@@ -11,7 +11,7 @@ def resolve_device(device: str) -> str:
 
     >>> resolve_device("gpu")
     Traceback (most recent call last):
-    d2host.engine.errors.ConfigError: MODEL.DEVICE or --device is 'gpu', which this machine does not have: use auto, cpu, ...
+    d2host.engine.errors.ConfigError: device 'gpu' is not on this machine: set MODEL.DEVICE or --device to auto, ...
 
     Raises:
         ConfigError: there is no such device.
@@ -22,7 +22,7 @@ def resolve_device(device: str) -> str:
         torch.ones(1, device=device).item()  # "meta" makes tensors, too, but none that hold anything
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ConfigError(
-            f"MODEL.DEVICE or --device is '{device}', which this machine does not have: use auto, cpu, or one of its "
+            f"device '{device}' is not on this machine: set MODEL.DEVICE or --device to auto, cpu, or one of its "
             f"{torch.cuda.device_count()} GPUs"
         ) from error
     return device
