@@ -7,7 +7,8 @@ from PIL import Image
 from catseg.config import get_catseg_cfg
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.config_file import config_folders
-from d2host.engine.errors import DataError
+from d2host.engine.errors import ConfigError, DataError
+from declip import plugins
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import load_class_list
 from declip.data.datasets import class_names, dataset_metadata, dataset_records, register_datasets
@@ -212,3 +213,14 @@ def test_a_data_root_may_begin_with_home_and_need_not_exist_but_is_no_file(monke
     monkeypatch.setenv("DETECTRON2_DATASETS", "~nobody-of-that-name/data")
     with pytest.raises(DataError, match="DETECTRON2_DATASETS is '~nobody-of-that-name/data'"):
         dataset_root()
+
+
+def test_two_plugins_with_datasets_of_one_name_are_refused(monkeypatch):
+    one = plugins.PluginDataset(lambda root: [], dict)
+    both = tuple(plugins.Plugin(datasets={"streets": one}) for _ in range(2))
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: both)
+    with pytest.raises(ConfigError, match="two plug-ins add datasets called 'streets'"):
+        plugins.from_plugins("datasets")
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: (plugins.Plugin(datasets={ADE: one}),))
+    with pytest.raises(ConfigError, match=f"a plug-in adds a dataset '{ADE}', which is the name of a benchmark"):
+        register_datasets.__wrapped__()
