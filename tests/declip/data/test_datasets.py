@@ -9,6 +9,7 @@ from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.config_file import config_folders
 from d2host.engine.errors import ConfigError, DataError
 from declip import plugins
+from declip.data import mapper as mappers
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import load_class_list
 from declip.data.datasets import class_names, dataset_metadata, dataset_records, register_datasets
@@ -168,6 +169,13 @@ def test_a_dataset_dict_with_an_odd_value_is_refused_before_the_first_batch(regi
     if "file" in key:
         with pytest.raises(DataError, match=f"dict 1: '{key}' is missing"):
             dataset_records(register([record, {name: value for name, value in record.items() if name != key}]))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (12, 16), (8, 6)])
+def test_an_image_of_another_size_than_its_dict_says_is_refused(record, size):
+    assert mappers.TestMapper(0, 0)({**record, "height": 6, "width": 8})["image"].shape == (3, 6, 8)
+    with pytest.raises(DataError, match=r"the dataset dict of .*a\.jpg is \d+x\d+, its image .* is 8x6 upright"):
+        mappers.TestMapper(0, 0)({**record, "height": size[0], "width": size[1]})
 
 
 @pytest.mark.parametrize("classes", ["cat", [], ["cat", "cat"], ["cat", 5], ["cat", ""], {"cat": 0}])
