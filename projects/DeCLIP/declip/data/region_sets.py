@@ -104,7 +104,7 @@ class RegionSet:
     is_thing: tuple[bool, ...]
 
     def first(self, max_images: int = 0, masks: bool = False) -> Sequence[RegionImage]:
-        """The images to evaluate on, whose files are there: what is missing is said before any is read.
+        """The images to evaluate on, whose files are there: what is missing is said before any is read, and a part, too.
 
         Args:
             max_images: only the first; 0: all.
@@ -123,6 +123,11 @@ class RegionSet:
         if masks:
             for image in images:
                 image.check_masks()
+        if len(images) < len(self.images):
+            logging.getLogger(__name__).warning(
+                "Numbers are of the first %d of %d images, and no match for those of the whole set",
+                *(len(images), len(self.images)),
+            )
         return images
 
 

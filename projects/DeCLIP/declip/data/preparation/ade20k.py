@@ -88,8 +88,8 @@ def _extract(content: zipfile.ZipFile, archive: Path, root: Path) -> dict[str, i
     made = Counter(str(PurePath(member.filename).parent) for member in missing)
     folders = {(root / member.filename).parent for member in members}
     if missing or any(os.path.lexists(folder / UNFINISHED) for folder in folders):
-        with filling(*folders):
-            for member in tqdm(missing, desc=ARCHIVE, unit="file"):
+        with filling(*folders), tqdm(missing, desc=ARCHIVE, unit="file") as bar:
+            for member in bar:
                 data = content.read(member)
                 with writing(root / member.filename) as temporary:
                     temporary.write_bytes(data)

@@ -144,11 +144,13 @@ def map_files(function: Callable[..., Any], arguments: Sequence[tuple], workers:
     """
     workers = min(workers, len(arguments))
     if workers <= 1:
-        return [function(*each) for each in tqdm(arguments, desc=title, unit="file")]
+        with tqdm(arguments, desc=title, unit="file") as bar:  # closed before an error is printed
+            return [function(*each) for each in bar]
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
             futures = [pool.submit(function, *each) for each in arguments]
-            return [future.result() for future in tqdm(futures, desc=title, unit="file")]
+            with tqdm(futures, desc=title, unit="file") as bar:
+                return [future.result() for future in bar]
         except BrokenProcessPool as error:
             raise DataError(f"{title}: a worker was killed, perhaps for want of memory: use fewer --workers") from error
         except BaseException:
