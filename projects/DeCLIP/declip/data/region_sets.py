@@ -104,7 +104,7 @@ class RegionSet:
     is_thing: tuple[bool, ...]
 
     def first(self, max_images: int = 0, masks: bool = False) -> Sequence[RegionImage]:
-        """The images to evaluate on, whose files are there: what is missing is said before any is read, and a part, too.
+        """The images to evaluate on: files that are missing, and that it is a part, are said before any is read.
 
         Args:
             max_images: only the first; 0: all.
