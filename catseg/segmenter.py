@@ -11,7 +11,7 @@ from catseg.modeling import CATSeg
 from d2host import build_model
 from d2host.engine.errors import DataError
 from declip.data.mapper import TestMapper
-from declip.segmentation import ImageLike, Segmentation, as_rgb, test_sample
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
 from declip.segmenter import check_class_names
 
 
@@ -50,5 +50,5 @@ class CATSegSegmenter:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
         with torch.no_grad():
-            labels = self.model.predict_labels([test_sample(pixels, self.mapper)])[0]["sem_seg"]
+            labels = self.model.predict_labels([model_input(pixels, self.mapper)])[0]["sem_seg"]
         return Segmentation.of(pixels, labels, self.class_names)

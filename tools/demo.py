@@ -21,6 +21,7 @@ from pathlib import Path
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
+from declip.models.contexts import ContextType
 
 SHOWN = 5  # unreadable images that the last sentence names
 
@@ -95,7 +96,8 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--model", required=True, help="output directory, checkpoint, encoder weights, or encoder name")
     add("--weights", help="of an encoder by name: a file, an open_clip tag, or a plug-in's name")
-    add("--context", help="how an encoder's last block attends (default: as its weights say)")
+    kinds = [kind.value for kind in ContextType]
+    add("--context", choices=kinds, help="how an encoder's last block attends (default: as its weights say)")
     add("--images", type=arguments.existing_path, nargs="+", required=True, help="image files, or folders of them")
     add("--classes", nargs="+", required=True, help="class names, or one .txt file with one a line")
     add("--output", type=arguments.output_folder, default=Path("output/demo"), help="folder for the pictures")

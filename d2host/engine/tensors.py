@@ -1,5 +1,7 @@
 """Tensors from files that nobody vouches for: read within bounds, and refused where no model can be meant by them."""
 
+import mmap
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,13 +16,18 @@ from d2host.engine.errors import CheckpointError, in_brief
 BOOKKEEPING = re.compile(r"(mask|ids|index)$")  # ends the names of tensors that may hold -inf, or whole numbers
 ZIP_START = b"PK\x03\x04"
 MOST_UNPACKED, SLACK = 4, 2**20  # times its own size, plus bytes, that an archive may unpack to; weights hardly shrink
+BUFFER = b"bytearray"  # a class that torch lets pickles call, with a size that no file backs
 LONGEST_NAME = 500  # characters of a tensor's
 
 
-def load_pickled(path: str | Path) -> Any:
+def load_pickled(path: str | Path, lazy: bool = False) -> Any:
     """What ``torch.save`` wrote, without running code of the file and without trusting its sizes.
 
     An archive's checksums are verified, which ``torch.load`` does not do.
+
+    Args:
+        path: of the file.
+        lazy: leave tensors on disk until they are looked at; for archives.
 
     Raises:
         CheckpointError: the file is missing, damaged, encrypted, or larger inside than outside, or holds code.
@@ -29,20 +36,22 @@ def load_pickled(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path} is no file: check the path of the weights")
     try:
-        with path.open("rb") as file:
-            sizes = check_archive(path) if file.read(4) == ZIP_START else None
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            archive = content[:4] == ZIP_START
+            sizes = check_archive(path) if archive else range(len(content) + 1)
+            if not archive and content.find(BUFFER) >= 0:
+                raise pickle.UnpicklingError("it makes a buffer of any size")
+            loaded = torch.load(path if lazy else file, map_location="cpu", weights_only=True, mmap=lazy)
     except CheckpointError:
         raise
     except Exception as error:  # whatever the bytes make the library do
+        reason = error.__context__ or error if isinstance(error, pickle.UnpicklingError) else error  # torch adds advice
         raise CheckpointError(
-            f"{path} cannot be read ({in_brief(error)}): it is damaged or holds more than tensors; get it again"
+            f"{path} cannot be read ({in_brief(reason)}): it is damaged or holds more than tensors; get it again"
         ) from error
-    claimed = {tensor.untyped_storage().nbytes() for tensor in _tensors_of(content)}
-    if sizes is not None and not claimed <= sizes:
+    if not all(tensor.untyped_storage().nbytes() in sizes for tensor in _tensors_of(loaded)):
         raise CheckpointError(f"{path} describes larger tensors than it holds: get it again")
-    return content
+    return loaded
 
 
 def check_archive(path: Path) -> set[int]:
@@ -56,9 +65,12 @@ def check_archive(path: Path) -> set[int]:
             sizes = [member.file_size for member in archive.infolist()]
             swollen = sum(sizes) > MOST_UNPACKED * path.stat().st_size + SLACK
             damaged = None if swollen else archive.testzip()
+            pickled = [] if swollen or damaged else [name for name in archive.namelist() if name.endswith(".pkl")]
+            if any(BUFFER in archive.read(name) for name in pickled):
+                raise pickle.UnpicklingError("it makes a buffer of any size")
     except Exception as error:  # as above
         raise CheckpointError(
-            f"{path} cannot be read ({in_brief(error)}): it is a damaged or encrypted archive; get it again"
+            f"{path} cannot be read ({in_brief(error)}): it is a damaged, encrypted or unsafe archive; get it again"
         ) from error
     if swollen:
         raise CheckpointError(f"{path} unpacks to {sum(sizes):,} bytes, far more than its own size: get safe weights")

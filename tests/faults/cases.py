@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.faults.commands import COMMANDS, arguments_of
@@ -26,7 +27,8 @@ class Case:
         arguments: with ``{world}`` and ``{case}`` for the folders.
         expected: see :class:`Expected`.
         copies: path below the world → below the case's folder, what the case gets of its own.
-        files: path below the case's folder → a function from the world's folder to the bytes that are put there.
+        files: path below the case's folder, or a pattern of one that is copied there → a function from the world's
+            folder to the bytes that are put there.
     """
 
     command: str
@@ -60,6 +62,8 @@ def argument_cases():
     for name, command in COMMANDS.items():
         for argument in arguments_of(command):
             for value in VALUES[command.kinds[argument]] if argument in command.kinds else ():
+                if value.tokens == command.base.get(argument):
+                    continue
                 before = command.base.get("opts", ()) if argument == "opts" else ()
                 tokens = (*before, *value.tokens)
                 found.append(case(name, f"{argument} {value.label}", value.expected, **{argument: tokens}))
@@ -179,6 +183,10 @@ READ = {  # file below the world → what is copied to the case's folder, and th
     "runs/catseg/model_final.pth": ("runs/catseg", "train_net", {"resume": (), "opts": RESUMED}),
     "runs/catseg/last_checkpoint": ("runs/catseg", "train_net", {"resume": (), "opts": RESUMED}),
     "runs/catseg/metrics.json": ("runs/catseg", "train_net", {"resume": (), "opts": RESUMED}),
+    "embeddings/*.safetensors": ("embeddings", "eval_dense", {"cache": ("{case}/embeddings",)}),
+    "reproduced/runs/*/*/dense/done.json": ("reproduced", "reproduce", {"output": ("reproduced",)}),
+    "reproduced/runs/*/*/dense/results.json": ("reproduced", "reproduce", {"output": ("reproduced",)}),
+    "data/nano/val/scenes.json": ("data", "visualize", {"dataset": ("nano_val",)}),
     "raw/ade20k_150/ADEChallengeData2016.zip": ("", "prepare_ade20k_150", {}),
     "raw/ade20k_847/ADE20K_2021_17_01/index_ade20k.pkl": ("", "prepare_ade20k_847", {}),
     "raw/ade20k_847/ADE20K_2021_17_01/images/ADE/validation/street/1_seg.png": ("", "prepare_ade20k_847", {}),
@@ -193,6 +201,10 @@ READ = {  # file below the world → what is copied to the case's folder, and th
 }  # fmt: skip
 
 
+def _spoilt(world, file, seed):
+    return spoil(min(world.glob(file)).read_bytes(), seed)
+
+
 def mutation_cases(per_file=SPOILT_PER_FILE):
     """Every kind of file that is read, its bytes spoilt."""
     found = []
@@ -200,10 +212,11 @@ def mutation_cases(per_file=SPOILT_PER_FILE):
         raw = COMMANDS[name].raw
         own = f"root/{file.removeprefix(f'raw/{raw}/')}" if raw else file
         for index in range(per_file):
-            damage = lambda world, file=file, seed=number * 1000 + index: spoil((world / file).read_bytes(), seed)  # noqa: E731
-            copies = {copied: copied} if copied else {}
+            damage = partial(_spoilt, file=file, seed=number * 1000 + index)
+            home = "cwd/" if copied == "reproduced" else ""  # where the output of a case is relative
+            copies = {copied: home + copied} if copied else {}
             label = f"{file} spoilt {index}"
-            found.append(case(name, label, Expected.EITHER, copies, {own: damage}, **changed))
+            found.append(case(name, label, Expected.EITHER, copies, {home + own: damage}, **changed))
     return found
 
 

@@ -138,7 +138,7 @@ COMMANDS = {
     "reproduce": Command(
         "{world}/tools/reproduce.py",
         {"table": ("8",), "seeds": ("1",), **OUT},
-        {"table": "choice", "scale": "choice", "seeds": "positive", "first_seed": "seed", "jobs": "processes",
+        {"table": "choice", "scale": "choice", "seeds": "few", "first_seed": "seed", "jobs": "processes",
          "output": "folder", "opts": "overrides"},
     ),
     "train_net": _training("train_net", "catseg"),
@@ -147,13 +147,13 @@ COMMANDS = {
     "nano/affinities": Command(
         "tools/nano/affinities.py",
         {"scenes": ("1",), "teachers": ("pretrained",), "encoders": ("nano-clip",)},
-        {"teachers": "weights", "encoders": "weights", "context": "choice", "scene_seed": "seed",
+        {"teachers": "teacher", "encoders": "weights", "context": "choice", "scene_seed": "seed",
          "scenes": "positive"},
     ),
     "check_datasets": Command(
         "datasets/check_datasets.py",
         {"workers": ("1",)},
-        {"datasets": "dataset", "quick": "flag", "workers": "processes"},
+        {"datasets": "benchmark", "quick": "flag", "workers": "processes"},
         ("datasets",),
     ),
     **{f"prepare_{name}": _preparation(name) for name in PREPARATIONS},

@@ -46,8 +46,9 @@ def run_case(case, world, environment, folder, seconds=30):
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         copy(world / source, folder / target)
     for name, make in case.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(make(world))
+        place = min(folder.glob(name)) if "*" in name else folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(make(world))
     if "data" in case.copies:
         environment = {**environment, "DETECTRON2_DATASETS": str(folder / "data")}
     place = {"world": str(world), "case": str(folder)}

@@ -76,11 +76,13 @@ VALUES = {
     "scale": numbers("-1", "0", integers=False, fine=("1e-30", "1e30")),
     "share": numbers("-0.1", "1", "1.0", "1e30", integers=False, fine=("0.999",)),
     "processes": numbers("-1", "0", "100000", odd=()),
+    "few": numbers("-1", "0", odd=()),
     "workers": numbers("-1", "100000", odd=()),
     "choice": [value(text) for text in NO_NAMES],
     "device": [value(text) for text in (*NO_NAMES, "cuda:99", "cuda:-1", "cuda:x", "cpu:x", "cuda:", "xla", "meta")],
     "encoder": [value(text) for text in (*NO_NAMES, "nano ", "RN50", "ViT-B-99", "local-dir:/nowhere")],
     "dataset": [value(text) for text in (*NO_NAMES, "voc23", "nano", "voc_2012_test", "ade20k_150_test_sem_seg")],
+    "benchmark": [value(text) for text in (*NO_NAMES, "voc23", "nano", "nano_val", "all", "voc_2012_test")],
     "weights": [
         *(value(text) for text in NO_NAMES if text),
         *paths(".safetensors", ".pth", ".pt", also=("openai", "nano-vfm", "{world}/classes.txt", "{world}/photos")),
@@ -94,7 +96,7 @@ VALUES = {
     "images": paths(*SUFFIXES, also=("", " ", "{world}/data/nowhere", "{world}/classes.txt", "{case}/bad/broken")),
     "classes": [
         *(Value(repr(tokens), tokens) for tokens in (("",), (" ",), ("a", "a"), ("a", ""), ("a", " a "), ("\n",))),
-        *paths(".txt"),
+        *(each for each in paths(".txt") if each.tokens[0].endswith(".txt")),
         *(value(name, Expected.EITHER) for name in ("$a$", "%s", "{}", "ünïcödé", "\udcff", "a,b", "a;b", ",", LONG)),
         Value("thousands", tuple(f"thing {number}" for number in range(2000)), Expected.EITHER),
         Value("a list and a name", ("{world}/classes.txt", "grass")),
@@ -127,6 +129,7 @@ VALUES = {
     ],
 }  # fmt: skip
 """Kind → values."""
+VALUES["teacher"] = [each for each in VALUES["weights"] if "vfm" not in each.label]
 VALUES["training"] = [
     *VALUES["overrides"],
     *(Value(f"OUTPUT_DIR {folder.label}", ("OUTPUT_DIR", *folder.tokens)) for folder in VALUES["folder"]),

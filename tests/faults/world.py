@@ -20,6 +20,7 @@ from scipy.io import savemat
 import declip
 from declip.data.class_lists import load_class_list
 from declip.models.weights import save_encoder
+from nanoworld.datasets import SPLITS, _stamp, _write_scene
 from nanoworld.weights import shipped_weights
 from tests.running import run_program
 
@@ -85,6 +86,10 @@ TEST: {EVAL_PERIOD: 0, MAX_IMAGES: 1}
 DATALOADER: {NUM_WORKERS: 0}
 VERSION: 2
 """
+EVALUATION = (
+    *("--encoder", "nano", "--weights", "nano-clip", "--datasets", "voc_2012_test_sem_seg", "--prompts", "name"),
+    *("--short-side", "32", "--window", "32", "--stride", "16", "--num-workers", "0"),
+)
 STUBS = {  # beside a copy of reproduce.py: what it runs ends at once
     "eval_regions.py": ("--output", "results.json", '[{"things_mAcc": 1, "stuff_mAcc": 2}]'),
     "eval_dense.py": ("--output", "results.json", '{"qk": {"nano_final": {"mIoU": 3}}}'),
@@ -110,6 +115,10 @@ def make_world(folder):
         options = ("--config-file", folder / f"{run}.yaml", "OUTPUT_DIR", folder / "runs" / run)
         result = run_program(REPOSITORY / f"tools/{program}.py", *options, env=environment)
         assert result.returncode == 0, result.stderr
+    dense = (*EVALUATION, "--cache", folder / "embeddings", "--output", folder / "dense")
+    assert run_program(REPOSITORY / "tools/eval_dense.py", *dense, env=environment).returncode == 0
+    tables = ("--table", "8", "--seeds", "1", "--output", "reproduced")
+    assert run_program(folder / "tools/reproduce.py", *tables, env=environment, cwd=folder).returncode == 0
     _make_raw(folder / "raw")
     return environment
 
@@ -159,6 +168,11 @@ def _make_images(folder):
     Image.fromarray(ids).save(folder / "regions/1.png")
     (folder / "regions.json").write_text(json.dumps(REGIONS))
     (folder / "classes.txt").write_text("grass\nred ball\n# remark\nsky, blue sky\n")
+    nano, split = folder / "data/nano/val", SPLITS["nano_val"]
+    for kind in ("images", "labels", "panoptic"):
+        (nano / kind).mkdir(parents=True)
+    scenes = {"split": _stamp(split), "scenes": [_write_scene(nano, split, 0)]}
+    (nano / "scenes.json").write_text(json.dumps(scenes))
     photos = sorted((folder / "photos").iterdir())
     (folder / "photos.txt").write_text("".join(f"photos/{photo.name}\n" for photo in photos))
     (folder / "photos.json").write_text(json.dumps(PHOTOS))

@@ -92,7 +92,7 @@ class Segmentation:
         return np.asarray(class_palette(len(self.class_names)), dtype=np.float32)
 
 
-def test_sample(pixels: np.ndarray, mapper: TestMapper) -> dict:
+def model_input(pixels: np.ndarray, mapper: TestMapper) -> dict:
     """An image H×W×3 uint8 as the input of a model that is to say labels, of at most :data:`LABEL_SIDE` a side."""
     height, width = fitted(pixels.shape[:2], LABEL_SIDE)
     return {**mapper.resize(pixels), "height": height, "width": width}

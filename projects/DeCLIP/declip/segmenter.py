@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from d2host.engine.checkpoint import RunCheckpointer
+from d2host.engine.config_file import read_yaml
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from d2host.engine.keys import shown
 from d2host.engine.setup import resolve_device
 from declip.evaluation.zero_shot import Vocabulary, ZeroShotSegmenter, known_presets, protocol_of
 from declip.evaluation.zero_shot.protocol import Protocol as ZeroShotProtocol
@@ -25,7 +25,7 @@ from declip.models.factory import build_encoder
 from declip.models.templates import check_texts
 from declip.models.zero_shot_classifier import Templates, embed_names
 from declip.plugins import from_plugins
-from declip.segmentation import ImageLike, Segmentation, as_rgb, test_sample
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
 from declip.weights.files import read_metadata
 
 
@@ -83,7 +83,7 @@ class EncoderSegmenter:
         if self.model is None:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
-        sample = test_sample(pixels, self.model.mapper)
+        sample = model_input(pixels, self.model.mapper)
         if isinstance(image, str | Path):
             sample["file_name"] = str(image)
         return Segmentation.of(pixels, self.model([sample])[0]["sem_seg"], self.class_names)
@@ -133,13 +133,14 @@ def _load_run(path: Path, device: str) -> Segmenter:
         raise CheckpointError(
             f"{path} is no trained model: give a training's output directory (config.yaml, checkpoint)"
         )
-    try:
-        architecture = yaml.safe_load(config.read_text(encoding="utf-8"))["MODEL"]["META_ARCHITECTURE"]
-        load = from_plugins("segmenters")[architecture]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        known = ", ".join(from_plugins("segmenters"))
-        raise CheckpointError(f"{config} names no model that segments ({error}): known are {known}") from error
-    return load(config, weights, device)
+    model, known = read_yaml(config).get("MODEL"), from_plugins("segmenters")
+    architecture = model.get("META_ARCHITECTURE") if isinstance(model, dict) else None
+    if not isinstance(architecture, str) or architecture not in known:
+        raise CheckpointError(
+            f"{config} names no model that segments: its MODEL.META_ARCHITECTURE is {shown(architecture)}, known are "
+            f"{', '.join(known)}"
+        )
+    return known[architecture](config, weights, device)
 
 
 def segment(image: ImageLike, names: Sequence[str], model: str | Path, **options) -> Segmentation:

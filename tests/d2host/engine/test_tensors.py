@@ -5,7 +5,7 @@ import zipfile
 import pytest
 import torch
 
-from d2host.engine.checkpoint import load_run, load_weights
+from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError
 from d2host.engine.tensors import check_state_dict, load_pickled
 
@@ -111,7 +111,9 @@ def test_what_is_no_state_dict_is_refused_by_every_door(name, load, tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", [each for each in IMPOSSIBLE if each not in ("nested", "quantized", "without data")])
 def test_a_run_with_such_a_tensor_is_not_resumed(name, tmp_path):
-    torch.save({"model": {"weight": IMPOSSIBLE[name], "bias": torch.randn(4)}, "training": {}}, tmp_path / "run.pth")
+    training = {"iteration": 1, "optimizer": {}, "scaler": {}, "generators": []}
+    content = {"model": {"weight": IMPOSSIBLE[name], "bias": torch.randn(4)}, "training": training}
+    torch.save(content, tmp_path / "run.pth")
     with pytest.raises(CheckpointError, match=r"run\.pth.*weight"):
         load_run(tmp_path / "run.pth", torch.nn.Linear(6, 4))
 
@@ -174,6 +176,25 @@ def test_encrypted_archives_are_refused(archive):
     archive.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"plain\.pth cannot be read .*encrypted"):
         load_pickled(archive)
+
+
+class Buffer:
+    def __reduce__(self):
+        return bytearray, (8 * 10**9,)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pickle_that_asks_for_memory_is_refused_before_it_gets_any(tmp_path, zipped):
+    torch.save({"proj": Buffer()}, tmp_path / "buffer.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"buffer\.pth cannot be read \(it makes a buffer of any size"):
+        load_pickled(tmp_path / "buffer.pth")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_a_pickle_would_call_is_named(tmp_path, zipped):
+    torch.save({"proj": print}, tmp_path / "calls.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"calls\.pth cannot be read \(Unsupported global: GLOBAL .*print"):
+        load_pickled(tmp_path / "calls.pth")
 
 
 @pytest.mark.parametrize("depth", [1, 40])

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,40 @@ def test_two_files_of_one_stem_are_refused(ade_tree):
     (images / "deep").mkdir()
     shutil.copy(images / "a.jpg", images / "deep/a.jpg")
     with pytest.raises(DataError, match=r"a\.jpg have one stem, so their labels cannot be told apart"):
+        dataset_records(ADE)
+
+
+def test_equal_stems_in_sub_folders_are_paired_by_their_path(ade_tree):
+    root = ade_tree / "ADEChallengeData2016"
+    for kind, ending in (("images", "jpg"), ("annotations", "png")):
+        for town in ("rome", "oslo"):
+            (root / kind / "validation" / town).mkdir()
+            shutil.copy(root / kind / "validation" / f"a.{ending}", root / kind / "validation" / town / f"a.{ending}")
+    records = dataset_records(ADE)
+    assert [record["image_id"] for record in records] == ["a", "b", "oslo/a", "rome/a"]
+    for record in records:
+        assert Path(record["sem_seg_file_name"]).stem == Path(record["file_name"]).stem
+        assert Path(record["sem_seg_file_name"]).parent.name == Path(record["file_name"]).parent.name
+
+
+def test_labels_of_all_sub_folders_may_lie_in_one(ade_tree):
+    images = ade_tree / "ADEChallengeData2016/images/validation"
+    (images / "rome").mkdir()
+    (images / "a.jpg").rename(images / "rome/a.jpg")
+    assert [record["image_id"] for record in dataset_records(ADE)] == ["a", "b"]
+
+
+def test_hidden_copies_of_a_mac_are_no_images(ade_tree):
+    images = ade_tree / "ADEChallengeData2016/images/validation"
+    (images / "._a.jpg").write_bytes(b"resource fork")
+    (images / ".DS_Store").touch()
+    assert [record["image_id"] for record in dataset_records(ADE)] == ["a", "b"]
+
+
+def test_one_stem_in_two_cases_of_its_ending_is_refused(ade_tree):
+    images = ade_tree / "ADEChallengeData2016/images/validation"
+    shutil.copy(images / "a.jpg", images / "a.JPG")
+    with pytest.raises(DataError, match="have one stem"):
         dataset_records(ADE)
 
 

@@ -130,6 +130,12 @@ def test_more_classes_than_memory_are_refused():
         SemSegEvaluator([str(index) for index in range(100_000)], LabelFormat(100_000))
 
 
+@pytest.mark.parametrize("index", [-1, 2, 99])
+def test_groups_of_classes_that_are_none_are_refused(index):
+    with pytest.raises(DataError, match="class group 'seen' names classes beyond the 2"):
+        SemSegEvaluator(["a", "b"], LabelFormat(2), class_groups={"seen": [0, index]})
+
+
 def test_predictions_of_files_of_one_name_do_not_overwrite_each_other(records, tmp_path):
     evaluator = SemSegEvaluator(["a", "b", "c", "d"], LabelFormat(4), output_folder=tmp_path, save_predictions=True)
     samples = [{**records[0], "file_name": f"/{folder}/street.jpg"} for folder in ("berlin", "paris")]

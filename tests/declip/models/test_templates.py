@@ -86,9 +86,10 @@ def test_a_hundred_thousand_names_take_no_squares():
     assert time.perf_counter() - start < 5
 
 
-@pytest.mark.parametrize(
-    "tokens", [torch.ones(5, dtype=torch.long), torch.ones(2, 5), torch.ones(0, 24, dtype=torch.long), torch.tensor(3)]
-)
+NO_TOKENS = [torch.ones(5, dtype=torch.long), torch.ones(2, 5), torch.ones(0, 24, dtype=torch.long), torch.tensor(3)]
+
+
+@pytest.mark.parametrize("tokens", NO_TOKENS)
 def test_what_is_no_token_ids_is_refused(encoder, tokens):
     with pytest.raises(DataError, match="are no token ids"):
         encoder.encode_text(tokens)

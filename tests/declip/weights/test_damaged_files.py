@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from d2host.engine.checkpoint import load_run, load_weights
+from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError
 from d2host.engine.tensors import check_state_dict
 from declip import build_encoder

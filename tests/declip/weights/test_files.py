@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import declip
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.models.factory import create_clip
 from declip.models.weights import save_encoder

@@ -9,7 +9,7 @@ import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights, split_guided, to_public, translate_catseg
 from catseg.config import get_catseg_cfg
 from d2host import DetectionCheckpointer, build_model
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip import build_encoder
 from declip.models.factory import create_clip

@@ -13,6 +13,7 @@ from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import check_class_names, load_class_list
 from declip.data.folder_dataset import load_folder_dataset
 from declip.data.palette import class_palette
+from declip.data.reading import LabelFormat
 from declip.data.records import PATH, SIDE, fault_in
 from declip.data.root import dataset_root
 from declip.plugins import PluginDataset, from_plugins
@@ -28,7 +29,7 @@ def class_names(name: str) -> Sequence[str]:
     """The classes of a registered dataset, in label order.
 
     Raises:
-        DataError: the dataset is not registered or names no classes.
+        DataError: the dataset is not registered, names no classes, or ignores one of them.
     """
     register_datasets()
     if name not in DatasetCatalog.list():
@@ -37,10 +38,17 @@ def class_names(name: str) -> Sequence[str]:
             f"{', '.join((*sorted(FOLDER_DATASETS), *from_plugins('datasets')))}, or register your own with "
             "d2host.DatasetCatalog"
         )
-    names = MetadataCatalog.get(name).get("stuff_classes")
-    if not names:
-        raise DataError(f"dataset '{name}' has no 'stuff_classes' in its metadata: set them when registering it")
+    metadata = MetadataCatalog.get(name)
+    names = metadata.get("stuff_classes")
+    if not names or isinstance(names, str):
+        raise DataError(
+            f"dataset '{name}' has no list of 'stuff_classes' in its metadata: set it when registering the dataset"
+        )
     check_class_names(names, f"'stuff_classes' of dataset '{name}'")
+    try:
+        LabelFormat.of(metadata)
+    except DataError as error:
+        raise DataError(f"dataset '{name}': {error}") from error
     return names
 
 

@@ -191,11 +191,22 @@ def check_same_size(image: tuple[int, int], labels: tuple[int, int], image_name:
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """How the label files of a dataset are read; see :func:`read_sem_seg`."""
+    """How the label files of a dataset are read; see :func:`read_sem_seg`.
+
+    Raises:
+        DataError: the ignored label is a class.
+    """
 
     num_classes: int
     ignore_label: int = 255
     reduce_zero_label: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ignore_label, int) or 0 <= self.ignore_label < self.num_classes:
+            raise DataError(
+                f"ignore_label is {self.ignore_label!r}, but labels 0 to {self.num_classes - 1} are classes: choose a "
+                "label beyond them, such as 255 or 65535"
+            )
 
     @classmethod
     def of(cls, metadata) -> "LabelFormat":

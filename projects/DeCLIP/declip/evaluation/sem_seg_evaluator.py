@@ -35,7 +35,7 @@ class SemSegEvaluator(DatasetEvaluator):
         background: class that predictions of it and of all higher indices mean; None: predictions mean themselves.
 
     Raises:
-        DataError: there are more classes than a confusion matrix can hold.
+        DataError: there are more classes than a confusion matrix can hold, or a group names one that is none.
     """
 
     def __init__(
@@ -54,6 +54,9 @@ class SemSegEvaluator(DatasetEvaluator):
         self.save_predictions, self.background = save_predictions, background
         if len(self.class_names) > MOST_CLASSES:
             raise DataError(f"{len(self.class_names)} classes are too many to evaluate: give at most {MOST_CLASSES}")
+        for group, classes in self.class_groups.items():
+            if not all(0 <= index < len(self.class_names) for index in classes):
+                raise DataError(f"class group '{group}' names classes beyond the {len(self.class_names)}: correct it")
         self._claimed: dict[Path, str] = {}
         self.reset()
 

@@ -18,13 +18,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import ConfigError
 from declip.models.attention import decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
-
-TEXT_CHUNK = 512  # prompts encoded at once
 
 
 @dataclass(frozen=True)
@@ -216,9 +214,7 @@ class DenseCLIP(nn.Module):
         torch.Size([2, 128])
         """
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
-        if tokens.dim() != 2 or not tokens.numel() or tokens.dtype not in (torch.int32, torch.int64):
-            raise DataError(f"{tokens.dtype} of shape {tuple(tokens.shape)} are no token ids: give N×L integers")
-        embeddings = torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+        embeddings = self.text_tower.encode(tokens)
         return F.normalize(embeddings, dim=-1) if normalize else embeddings
 
     def text_parameters(self) -> list[nn.Parameter]:
