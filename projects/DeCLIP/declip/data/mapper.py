@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from declip.data.reading import read_image
+from declip.data.reading import check_same_size, read_image
 
 
 def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -74,9 +74,13 @@ class TestMapper:
         """A dataset dict → the same with an ``image`` tensor.
 
         Raises:
-            DataError: the image is unreadable.
+            DataError: the image is unreadable, or of another size than the dict says.
         """
-        return {**dataset_dict, **self.resize(read_image(dataset_dict["file_name"]))}
+        image, file_name = read_image(dataset_dict["file_name"]), str(dataset_dict["file_name"])
+        stated = dataset_dict.get("height"), dataset_dict.get("width")
+        if all(stated):
+            check_same_size(image.shape[:2], stated, file_name, f"the dataset dict of {file_name}")
+        return {**dataset_dict, **self.resize(image)}
 
     def resize(self, image: np.ndarray) -> dict:
         """An image H×W×3 uint8 → ``image`` 3×h×w, and ``height`` and ``width`` as they were."""
