@@ -76,8 +76,8 @@ def plan_pictures(paths: list[Path], output: Path, overwrite: bool = False) -> d
     for image in images.values():
         name = f"{image.stem}.png"
         while name.casefold() in taken:  # without case, as some file systems have names
-            namesakes[image.stem] += 1
-            name = f"{image.stem}_{namesakes[image.stem] + 1}.png"
+            namesakes[image.stem.casefold()] += 1
+            name = f"{image.stem}_{namesakes[image.stem.casefold()] + 1}.png"
         taken.add(name.casefold())
         pictures[image] = output / name
     for picture in pictures.values():

@@ -1,5 +1,8 @@
 """Images of every size and kind, their labels, and the pictures of both: within bounds."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +109,27 @@ def test_arrays_that_are_no_numbers_are_refused(kind):
 def test_too_many_pixels_are_refused_before_they_are_looked_at():
     with pytest.raises(DataError, match="the image cannot be read"):
         as_rgb(np.broadcast_to(np.zeros(3, np.uint8), (20_000, 10_001, 3)))
+
+
+MEASURE = """
+import resource, sys
+import declip
+segmenter = declip.load_segmenter("nano")
+segmenter.set_classes(["grass", "sky"])
+result = segmenter.segment(sys.argv[1])
+result.areas, result.overlay(), result.save(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(8000, 6000), (13_000, 13_076), (20_000, 10_000)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_large_photo_is_segmented_in_less_than_3_gb(size, turned, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    Image.fromarray(noise).resize(size).save(tmp_path / "x.jpg", progressive=turned, exif=exif)
+    command = [sys.executable, "-c", MEASURE, tmp_path / "x.jpg", tmp_path / "out.png"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 3 * 2**30 and not result.stderr

@@ -79,8 +79,8 @@ def test_demo_writes_over_no_image_and_no_other_picture(demo, tmp_path):
     assert contents(tmp_path) == before
     result = demo("a", "b", "a/x.png")
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["X_2.png", "x.png", "x_2.png", "x_3.png"]
-    assert f"{tmp_path}/b/x.png is in {tmp_path}/out/x_3.png" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["X_2.png", "x.png", "x_3.png", "x_4.png"]
+    assert f"{tmp_path}/b/x.png is in {tmp_path}/out/x_4.png" in result.stdout
 
 
 @pytest.mark.parametrize("make", ["write_text", "symlink_to", "mkdir"])
@@ -110,3 +110,14 @@ def test_demo_leaves_out_what_it_cannot_read_and_says_so_at_the_end(demo, tmp_pa
     assert result.returncode == 2
     assert re.search(r"error: 1 of 4 images are left out: image .*2\.png cannot be read", result.stderr)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.png", "3.png", "scan.png"]
+
+
+def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
+    for number, size in enumerate([(2000, 1), (1, 2000), (1, 1), (37, 500)]):
+        Image.new("RGB", size, (90, 160, 80)).save(tmp_path / f"{number}.png")
+    for name in ("nano", model):
+        options = ("--images", tmp_path, "--classes", "grass", "sky", "--output", tmp_path / "out", "--overwrite")
+        result = tool("demo.py", "--model", name, *options)
+        assert result.returncode == 0, result.stderr
+        for picture in (tmp_path / "out").iterdir():
+            assert max(Image.open(picture).size) < 1000
