@@ -72,7 +72,8 @@ def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     check_size(image.size[::-1], name)
     with faults_of(name):
         image.load()
-        orientation = image.getexif().get(ORIENTATION, 1)
+        turned = image.format == "TIFF"  # by PIL, while decoding
+        orientation = 1 if turned else image.getexif().get(ORIENTATION, 1)
     sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if image.mode in ("I", "F") and not sixteen_bits:
         kind = {"I": "32-bit numbers", "F": "floating-point numbers"}[image.mode]
