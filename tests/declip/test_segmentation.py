@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from d2host.engine.errors import DataError
-from declip.data.mapper import TestMapper, fitted, resize_labels
+from declip.data import mapper as mappers
+from declip.data.mapper import fitted, resize_labels
 from declip.segmentation import LABEL_SIDE, Segmentation, as_rgb, model_input
 
 NAMES = ("grass", "sky", "red ball")
@@ -17,7 +18,7 @@ NAMES = ("grass", "sky", "red ball")
 
 @pytest.mark.parametrize("size", [(3000, 4000), (20_000, 10), (1, 50_000), (2048, 2048), (480, 640), (1, 1)])
 def test_labels_of_large_images_are_asked_for_at_a_bounded_side(size):
-    sample = model_input(np.zeros((*size, 3), np.uint8), TestMapper(32, 256))
+    sample = model_input(np.zeros((*size, 3), np.uint8), mappers.TestMapper(32, 256))
     asked = sample["height"], sample["width"]
     assert max(asked) == min(max(size), LABEL_SIDE) and min(asked) >= 1
     assert asked == size or min(size) <= 10 or asked[0] / asked[1] == pytest.approx(size[0] / size[1], rel=0.01)

@@ -33,6 +33,11 @@ def test_visualize_names_the_datasets_it_knows(tool):
     assert "dataset 'ade' is not registered: choose among" in result.stderr
 
 
+def test_visualize_refuses_more_rows_than_a_figure_holds(tool):
+    result = tool("visualize.py", "--dataset", "nano_val", "--count", 101)
+    assert result.returncode == 2 and "--count" in result.stderr
+
+
 def test_demo_segments_images_into_named_classes(tool, model, tmp_path, datasets_root):
     tool("visualize.py", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
     image = datasets_root / "nano" / "val" / "images" / "000000.png"

@@ -76,6 +76,14 @@ def test_every_orientation_in_every_format_is_turned_upright(orientation, ending
             assert np.array_equal(upright[corners] > 127, expected[corners] > 127)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("content", [b"no header at all", b"MM\0*\0\0\0\x08\0", b"MM\0*\xff\xff\xff\xff", b""])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_photo_with_damaged_exif_data_is_read_as_stored(content, ending, tmp_path):
+    Image.new("RGB", (6, 4), (90, 90, 90)).save(tmp_path / f"x.{ending}", exif=b"Exif\0\0" + content)
+    assert read_image(tmp_path / f"x.{ending}").shape == (4, 6, 3)
+
+
 def test_strips_join_seamlessly(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (37, 10, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
