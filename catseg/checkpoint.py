@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.weights.files import read_state_dict
 from declip.weights.layouts import CATSEG_PREFIX, WIDEST_OPENAI, Translation, translate

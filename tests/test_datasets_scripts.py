@@ -39,7 +39,7 @@ def test_a_script_prepares_and_the_check_ends_with_a_status(tmp_path):
     result = run("prepare_coco_object.py", "--workers", 1, root=tmp_path)
     assert result.returncode == 0 and "coco/annotations_object/val2017: 1 files made" in result.stdout, result.stderr
     check = run("check_datasets.py", "--quick", root=tmp_path)
-    assert check.returncode == 1 and "1 images instead of 5000" in check.stdout
+    assert check.returncode == 2 and "1 images instead of 5000" in check.stdout
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path):

@@ -44,6 +44,7 @@ def main(args: argparse.Namespace) -> None:
         images_at_once=args.images_at_once,
         max_images=args.max_images,
         visualize=args.visualize,
+        save_predictions=args.save_predictions,
         num_workers=args.num_workers,
         cache=args.cache,
     )
@@ -107,6 +108,7 @@ def parse_arguments() -> argparse.Namespace:
         default=0,
         help="images drawn per dataset, with prediction and ground truth",
     )
+    add("--save-predictions", action="store_true", help="write each prediction as a label PNG named like its image")
     add(
         "--cache",
         type=arguments.output_folder,

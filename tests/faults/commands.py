@@ -160,7 +160,7 @@ COMMANDS = {
 }  # fmt: skip
 """By name."""
 
-STATUS = {"check_datasets": 1}  # of a base that ends otherwise than with 0: two images are not VOC
+ENDINGS = {"check_datasets": "have the faults of the table above"}  # of a base that is refused: two images are not VOC
 
 
 class _ParsedError(Exception):

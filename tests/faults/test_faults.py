@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.faults.cases import all_cases, bases
-from tests.faults.commands import COMMANDS, STATUS, arguments_of
+from tests.faults.commands import COMMANDS, arguments_of
 from tests.faults.known import KNOWN
 from tests.faults.outcomes import GOOD, run_case
 from tests.faults.report import run_all
@@ -37,7 +37,7 @@ def test_the_command_line_that_cases_change_succeeds(case, world, tmp_path):
     if case.command.startswith(SLOW):
         pytest.skip("seconds, see tests/tools")
     folder, environment = world
-    assert run_case(case, folder, environment, tmp_path / "case").kind == "fine", STATUS
+    assert run_case(case, folder, environment, tmp_path / "case").kind == "fine"
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def _make_raw(raw):
     (context / "labels.txt").write_text("\n".join(f"{value}: {name}" for value, name in enumerate(names, start=1)))
     (context / "pascalcontext_val.txt").write_text("1\n")
     (context / "trainval").mkdir()
-    savemat(context / "trainval/1.mat", {"LabelMap": np.array([[1, 2], [3, 459]], np.uint16)})
+    savemat(context / "trainval/1.mat", {"LabelMap": np.tile(np.array([[1, 2], [3, 459]], np.uint16), (16, 24))})
     city = raw / "cityscapes/cityscapes"
     _image(city / "leftImg8bit/val/ulm/ulm_leftImg8bit.png")
     _labels(city / "gtFine/val/ulm/ulm_gtFine_labelIds.png", 0, 7, 33, 4)
