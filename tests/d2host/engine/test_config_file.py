@@ -93,10 +93,10 @@ def test_what_is_no_config_is_refused_by_name(case, tmp_path):
     content = ODD[case]
     file = tmp_path / "odd.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=r"^config file .*odd\.yaml") as refused:
         read(file)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500 + len(str(file))
 
 
