@@ -83,6 +83,7 @@ EVALUATION = {
     **{"short_side": "length", "window": "length", "stride": "stride", "logit_scale": "scale", "threshold": "share"},
     **{"datasets": "dataset", "regions": "regions", "image_root": "image root", "panoptic_root": "panoptic root"},
     "sides": "sides",
+    "save_predictions": "flag",
 }
 OUT = {"output": ("{case}/out",)}
 QUICK = {"prompts": ("name",), "device": ("cpu",), "num_workers": ("0",), "cache": ("{world}/cache",), **OUT}
@@ -95,7 +96,7 @@ COMMANDS = {
         "tools/demo.py",
         {"model": ("nano",), "images": ("{world}/photos",), "classes": ("grass", "sky"), "device": ("cpu",), **OUT},
         {"model": "model", "weights": "weights", "context": "choice", "images": "images", "classes": "classes",
-         "output": "folder", "device": "device"},
+         "output": "folder", "device": "device", "overwrite": "flag"},
     ),
     "demo of a run": Command(
         "tools/demo.py",

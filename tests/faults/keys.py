@@ -1,17 +1,11 @@
 """Every configuration key of every training, with values of other types and ranges than its default's."""
 
-from fvcore.common.config import CfgNode
-
-from catseg.config import add_catseg_config
-from declip.distill.config import add_distillation_config
-from nanoworld.pretraining.config import add_pretraining_config
+from catseg.keys import KEYS as SEGMENTATION
+from declip.distill.config import KEYS as DISTILLATION
+from nanoworld.pretraining.config import KEYS as PRETRAINING
 from tests.faults.values import HUGE, Expected
 
-TREES = {
-    "train_net": add_catseg_config,
-    "train_declip": add_distillation_config,
-    "nano/pretrain": add_pretraining_config,
-}
+TREES = {"train_net": SEGMENTATION, "train_declip": DISTILLATION, "nano/pretrain": PRETRAINING}
 EITHER = ("-1", "0", "1", "7", HUGE, "-1e30", "1e-300", "1e30", "()", "''")
 WRONG = ("ten", "[]", "{}", "nan", "1e400", "-1e400", "'nan'", "(1,", "b'x'", "1j")
 BY_TYPE = {
@@ -23,20 +17,9 @@ BY_TYPE = {
 }
 
 
-def leaves(node, prefix=""):
-    """Dotted key → default."""
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def key_values(command):
     """(key, text, what should come of it) of a training's keys."""
-    tree = CfgNode()
-    TREES[command](tree)
-    for key, default in leaves(tree):
+    for key, default in ((key, declared.default) for key, declared in TREES[command].items()):
         if key == "VERSION":
             continue
         kind = tuple if isinstance(default, list | tuple) else type(default)

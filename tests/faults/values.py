@@ -59,8 +59,8 @@ def outputs(*suffixes, folder=False):
         f"{kind}{suffix}" for suffix in suffixes for kind in ("dangling", "pipe", *(() if folder else ("folder",)))
     ]
     names += ["loop", "empty/below", "loop/below", *(("empty", "rubbish.txt") if folder else ())]
-    odd = ("", " ", "/proc/declip/out", "/dev/null/out", "/dev/full", LONG, f"{{case}}/{LONG}")
-    ends = [text + (suffixes[0] if text.strip() and not folder and "full" not in text else "") for text in odd]
+    odd = ("", " ", "/proc/declip/out", "/dev/null/out", LONG, f"{{case}}/{LONG}")
+    ends = [text + (suffixes[0] if text.strip() and not folder else "") for text in odd]
     return [*(value(f"{{case}}/bad/{name}", label=name) for name in names), *(value(text) for text in ends)]
 
 

@@ -61,9 +61,9 @@ class TestMapper:
     """Reads a test image and resizes it; ``height`` and ``width`` stay those of the file.
 
     Attributes:
-        min_size: of the shorter side; 0: images stay as they are, up to ``most_pixels``.
+        min_size: of the shorter side; 0: images stay as they are, or within both limits where ``most_pixels`` is given.
         max_size: limit of the longer side.
-        most_pixels: where ``min_size`` is 0, larger images are made smaller; 0: none are.
+        most_pixels: limit of their number, where ``min_size`` is 0; 0: none.
     """
 
     min_size: int
@@ -87,9 +87,9 @@ class TestMapper:
         height, width = image.shape[:2]
         if self.min_size:
             image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
-        elif self.most_pixels and height * width > self.most_pixels:
-            long_side = min(self.max_size, round(max(height, width) * (self.most_pixels / (height * width)) ** 0.5))
-            image = resize_image(image, fitted((height, width), long_side))
+        elif self.most_pixels:
+            shrunk = min((self.most_pixels / (height * width)) ** 0.5, 1) * max(height, width)
+            image = resize_image(image, fitted((height, width), min(self.max_size, round(shrunk))))
         return {"image": to_tensor(image.transpose(2, 0, 1)), "height": height, "width": width}
 
 
