@@ -129,6 +129,12 @@ def test_an_evaluation_leaves_the_run_alone(finished):
     assert content(finished) == before
 
 
+def test_an_evaluation_of_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint: train first"):
+        run(tmp_path / "run", "--eval-only")
+    assert not (tmp_path / "run").exists()
+
+
 HOLD = """
 import sys, time
 from d2host.engine.folder import owned
