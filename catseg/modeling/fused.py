@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
 from catseg.modeling.category import ClassAggregation, TextGuidance, linear_attention
 from catseg.modeling.decoder import Decoder, GuidedUpsample
@@ -57,7 +56,8 @@ def observed(module: nn.Module) -> bool:
 
     Hooks are forward or backward ones, on the module or on all modules at once.
     """
-    return _has_any_global_hook() or any(
+    of_all_modules = any(getattr(nn.modules.module, f"_global{hooks}") for hooks in HOOKS)
+    return of_all_modules or any(
         "forward" in vars(each) or any(getattr(each, hooks) for hooks in HOOKS) for each in module.modules()
     )
 

@@ -1,9 +1,11 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from catseg.modeling.category import TextGuidance, linear_attention
-from catseg.modeling.fused import after_norm, standardize, upsample_then_convolve
+from catseg.modeling.fused import after_norm, observed, standardize, upsample_then_convolve
 
 
 def test_a_folded_norm_equals_the_norm_followed_by_the_linear_map():
@@ -35,3 +37,15 @@ def test_padding_sums_equal_really_padded_linear_attention():
     sums = TextGuidance(zero, zero, padding * mapped, padding * mapped * pad_value)
     got = linear_attention(queries, keys, values, sums)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("register", [register_module_forward_hook, register_module_forward_pre_hook])
+def test_a_hook_on_all_modules_counts_as_an_observer(register):
+    layer = nn.Linear(2, 2)
+    assert not observed(layer)
+    handle = register(lambda *_: None)
+    try:
+        assert observed(layer)
+    finally:
+        handle.remove()
+    assert not observed(layer)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from open_clip.transformer import PatchDropout
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrize
 
 from declip.models.contexts import ContextType
@@ -216,6 +217,9 @@ def test_the_faster_form_steps_aside_for_what_it_would_pass_by(small_encoder, fa
             handle = module.register_forward_hook(lambda *_: None)
             assert fused_form(block) is None
             handle.remove()
+        handle = register_module_forward_hook(lambda *_: None)
+        assert fused_form(block) is None
+        handle.remove()
         block.train()
         assert fused_form(block) is not None
         setattr(*((block.attn, "dropout", 0.1) if family == "openclip" else (block.attn.attn_drop, "p", 0.1)))

@@ -77,8 +77,8 @@ FORMS: dict[tuple[type, type], Form] = {
 def fused_form(block: nn.Module) -> Form | None:
     """The faster form of a block, or None where the block itself has to run.
 
-    That is where gradients are wanted, where a forward hook sits on a module that the form does not call, and where
-    such a module is of another class (a wrapped layer, a parametrised attention) or drops out.
+    That is where gradients are wanted, where a forward hook sits on all modules or on one that the form does not call,
+    and where such a module is of another class (a wrapped layer, a parametrised attention) or drops out.
     """
     attention = getattr(block, "attn", None)
     form = FORMS.get((type(block), type(attention)))
@@ -89,6 +89,7 @@ def fused_form(block: nn.Module) -> Form | None:
         passed_by.append(attention.out_proj)
         if type(attention.out_proj) is not NonDynamicallyQuantizableLinear:
             return None
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in passed_by)
+    of_all_modules = nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks
+    hooked = of_all_modules or any(module._forward_hooks or module._forward_pre_hooks for module in passed_by)
     drop = attention.dropout if form is residual_block else attention.attn_drop.p
     return None if hooked or (block.training and drop > 0) else form
