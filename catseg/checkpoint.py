@@ -5,6 +5,7 @@ A linear layer or convolution over ``[x, guidance]`` is one tensor there and two
 """
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def load_model_weights(path: str | Path, model: nn.Module) -> None:
         CheckpointError: the file is missing, corrupt, unsafe, or of another model.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
     state, own = read_state_dict(path), model.state_dict()
     if is_public_catseg(state):

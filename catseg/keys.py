@@ -10,7 +10,8 @@ from declip.models.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
 from declip.models.templates import Templates
 
-CHANNELS = Integer(least=1, most=8192)
+CHANNELS = Integer(least=1, most=2048)
+WINDOW = Integer(least=1, most=2048)  # pixels: class scores of that square are in memory at once
 
 KEYS: Keys = {
     **with_defaults(
@@ -43,7 +44,7 @@ KEYS: Keys = {
         ),
         GRID=Key(
             24,
-            Integer(least=1, most=256),
+            Integer(least=1, most=128),
             "tokens per side of what the encoder sees: 384 px at patch 16, 336 at patch 14",
         ),
         GUIDANCE_BLOCKS=Key(
@@ -66,7 +67,7 @@ KEYS: Keys = {
             "label that pixels without a class have in training samples, whatever it is in the label files; no class",
         ),
         HIDDEN_DIM=Key(128, CHANNELS, "channels of the cost embedding, a multiple of NUM_HEADS"),
-        NUM_LAYERS=Key(2, Integer(least=1, most=64), "rounds of spatial and class aggregation"),
+        NUM_LAYERS=Key(2, Integer(least=1, most=16), "rounds of spatial and class aggregation"),
         NUM_HEADS=Key(4, CHANNELS, "attention heads of both"),
         WINDOW_SIZE=Key(12, Integer(least=1, most=256), "tokens per side of the spatial windows"),
         POOLING_SIZE=Key(
@@ -144,8 +145,8 @@ KEYS: Keys = {
     **group(
         "TEST.SLIDING_WINDOW",
         ENABLED=Key(True, SWITCH, "segment in windows; off: the whole image, once"),
-        SIZE=Key(640, SIDE, "side of the square that test images are resized to"),
-        KERNEL=Key(384, SIDE, "side of a window"),
+        SIZE=Key(640, WINDOW, "side of the square that test images are resized to"),
+        KERNEL=Key(384, WINDOW, "side of a window"),
         OVERLAP=Key(0.333, Number(least=0, below=1), "of neighbouring windows, share of a window"),
     ),
 }

@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
     if unknown:
         raise DataError(f"dataset '{unknown[0]}' is unknown: choose among {', '.join(FOLDER_DATASETS)}")
     root = dataset_root()
-    present = [name for name, dataset in FOLDER_DATASETS.items() if (root / dataset.labels).is_dir()]
+    present = [name for name, dataset in FOLDER_DATASETS.items() if os.path.isdir(root / dataset.labels)]
     chosen = args.datasets or present
     if not chosen:
         raise DataError(f"no prepared dataset in {root.absolute()}: set DETECTRON2_DATASETS, or name one to check")

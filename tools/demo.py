@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         segmenter.segment(pixels).save(picture)
     for image, picture in pictures.items():
         if picture.stem != image.stem and picture.exists():
-            print(f"{image} is in {picture}")
+            print(f"{image} is in {picture}".encode(errors="replace").decode())
     print(f"{len(pictures) - len(unreadable)} pictures in {args.output}")
     if unreadable:
         raise DataError(f"{len(unreadable)} of {len(pictures)} images are left out: {'; '.join(unreadable[:SHOWN])}")
@@ -66,24 +66,24 @@ def plan_pictures(paths: list[Path], output: Path, overwrite: bool = False) -> d
 
     images: dict[Path, Path] = {}
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(f"{path} does not exist: give image files or folders that hold them")
-        below = [output] if output.resolve() != path.resolve() else []
+        below = [output] if os.path.realpath(output) != os.path.realpath(path) else []
         for file in find_files(path, without=below) if path.is_dir() else [path]:
             images.setdefault(Path(os.path.abspath(file)), file)
     if not images:
         raise DataError(f"no image in {', '.join(map(str, paths))}: known are {', '.join(sorted(IMAGE_SUFFIXES))}")
     pictures: dict[Path, Path] = {}
-    originals, taken, namesakes = {image.resolve() for image in images}, set(), Counter()
+    originals, taken, namesakes = set(map(os.path.realpath, images)), set(), Counter()
     for image in images.values():
         name = f"{image.stem}.png"
         while name.casefold() in taken:  # without case, as some file systems have names
-            namesakes[image.stem] += 1
-            name = f"{image.stem}_{namesakes[image.stem] + 1}.png"
+            namesakes[image.stem.casefold()] += 1
+            name = f"{image.stem}_{namesakes[image.stem.casefold()] + 1}.png"
         taken.add(name.casefold())
         pictures[image] = output / name
     for picture in pictures.values():
-        if picture.resolve() in originals:
+        if os.path.realpath(picture) in originals:
             raise DataError(f"a picture would take the place of {picture}: give another --output")
         if not overwrite and os.path.lexists(picture):
             raise DataError(f"{picture} exists: give another --output, or --overwrite to replace earlier pictures")

@@ -17,7 +17,7 @@ def peek_iteration(path: Path) -> int:
     """The iteration of a checkpoint, without its tensors being read; -1 where it cannot be told."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(content["training"]["iteration"])
+        return int(content["training"]["iteration"]) if isinstance(content, dict) else -1
     except Exception:  # whatever the bytes make the library do
         return -1
 

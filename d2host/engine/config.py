@@ -13,7 +13,7 @@ from d2host.engine.precision import Precision
 if TYPE_CHECKING:
     from d2host import CfgNode
 
-SIDE = Integer(least=1, most=16_384)  # of an image, pixels
+SIDE = Integer(least=1, most=8192)  # of an image, pixels
 PRECISION = Choice.of(Precision)
 
 TRAINING_KEYS: Keys = {
@@ -27,7 +27,7 @@ TRAINING_KEYS: Keys = {
     "CUDNN_BENCHMARK": Key(False, SWITCH, "let cuDNN try its algorithms first"),
     "MODEL.DEVICE": Key("auto", Text(empty=False), "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:1"),
     "MODEL.WEIGHTS": Key("", Text(), "a checkpoint of a whole model, for evaluation or to start from"),
-    "DATALOADER.NUM_WORKERS": Key(4, Integer(most=256), "processes that load samples; 0: the training's own"),
+    "DATALOADER.NUM_WORKERS": Key(4, Integer(most=64), "processes that load samples; 0: the training's own"),
     "TEST.EVAL_PERIOD": Key(0, Integer(), "iterations between evaluations; 0: only at the end"),
     **group(
         "SOLVER",
@@ -38,7 +38,7 @@ TRAINING_KEYS: Keys = {
         MAX_ITER=Key(40_000, Integer(least=1), "iterations of the whole training"),
         WARMUP_ITERS=Key(0, Integer(), "of a linear warm-up, which half a cosine to zero follows"),
         WARMUP_FACTOR=Key(0.0, Number(least=0, most=1), "share of the learning rate with which the warm-up begins"),
-        IMS_PER_BATCH=Key(16, Integer(least=1), "samples per batch, over all processes"),
+        IMS_PER_BATCH=Key(16, Integer(least=1, most=65_536), "samples per batch, over all processes"),
         ACCUMULATION_STEPS=Key(1, Integer(least=1), "batches per optimizer step"),
         CHECKPOINT_PERIOD=Key(5000, Integer(), "iterations between checkpoints; 0: only at the end"),
         MAX_CHECKPOINTS=Key(3, Integer(), "periodic checkpoints that are kept; 0: all"),

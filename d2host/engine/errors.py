@@ -51,7 +51,7 @@ class OutputError(DeclipError, OSError):
     """A file that cannot be written: a full disk, no permission, something else in its place."""
 
     @classmethod
-    def of(cls, path: str | os.PathLike, error: OSError) -> "OutputError":
+    def of(cls, path: str | os.PathLike, error: Exception) -> "OutputError":
         """The sentence for what the system said.
 
         >>> raise OutputError.of("output/results.md", OSError(28, "No space left on device"))
@@ -59,8 +59,8 @@ class OutputError(DeclipError, OSError):
         d2host.engine.errors.OutputError: output/results.md could not be written (No space left on device): free disk \
 space or choose another place
         """
-        reason = error.strerror or str(error)
-        culprit = str(error.filename or "")
+        reason = getattr(error, "strerror", None) or str(error)
+        culprit = str(getattr(error, "filename", None) or "")
         if culprit and not os.path.basename(culprit).startswith("."):  # the hidden one is our own beside it
             reason += f": {culprit}"
         return cls(f"{os.fspath(path)} could not be written ({reason}): free disk space or choose another place")

@@ -42,7 +42,7 @@ def owned(folder: str | Path, patience: float = PATIENCE) -> Iterator[None]:
         ) from error
     except NotImplementedError:  # of older filelock
         logger.warning("The file system of %s has no locks: make sure that no other run writes to it", folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name of a file at all
         raise OutputError.of(folder, error) from error
     try:
         for part in chain.from_iterable(map(sweep, [folder, *(folder / "inference").glob("**/")])):

@@ -148,9 +148,9 @@ class Many:
     distinct: bool = False
 
     def __str__(self) -> str:
-        words = f"a list of {self.length or 'at least 1'}" if self.length or not self.empty else "a list"
-        words = f"{words} different values" if self.distinct else words
-        return f"{'() or ' if self.empty and self.length else ''}{words}, each {self.each}"
+        number = f"{self.length} " if self.length else "" if self.empty else "at least 1 "
+        values = "different values" if self.distinct else "values"
+        return f"{'() or ' if self.empty and self.length else ''}a list of {number}{values}, each {self.each}"
 
     def read(self, value: Any) -> list:
         """See :class:`Kind`."""

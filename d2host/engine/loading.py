@@ -41,12 +41,14 @@ class ListLoader(DataLoader):
         while True:
             try:
                 batch = next(batches, None)
-            except RuntimeError as error:  # of a worker, or because of one that is not there any more
+                batch = pickle.loads(batch) if isinstance(batch, bytes) else batch
+            except (RuntimeError, OSError, EOFError) as error:  # of a worker, or for want of one
                 dead = next((worker for worker in workers if not worker.is_alive()), None)
-                raise (_obituary(dead) if dead else error) from None
+                if dead is None:
+                    raise
+                raise _obituary(dead) from error
             if batch is None:
                 return
-            batch = pickle.loads(batch) if isinstance(batch, bytes) else batch
             for sample in batch:
                 if isinstance(sample, DeclipError):
                     raise sample

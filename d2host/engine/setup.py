@@ -26,7 +26,7 @@ def resolve_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
-        torch.empty(1, device=found).add(1).cpu()  # what has no backend, or no data as ``meta``, fails here
+        torch.empty(1, device=found).cpu()  # what has no backend, or no data as ``meta``, fails here
     except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:  # as torch says it, by device
         there = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         raise ConfigError(

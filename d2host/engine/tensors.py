@@ -1,6 +1,7 @@
 """Tensors from files that nobody vouches for: read within bounds, and refused where no model can be meant by them."""
 
 import mmap
+import os
 import pickle
 import re
 import zipfile
@@ -33,7 +34,7 @@ def load_pickled(path: str | Path, lazy: bool = False) -> Any:
         CheckpointError: the file is missing, damaged, encrypted, or larger inside than outside, or holds code.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike the path's own method, of names too long for a file, too
         raise CheckpointError(f"{path} is no file: check the path of the weights")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -1,12 +1,16 @@
 """Images of every size and kind, their labels, and the pictures of both: within bounds."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from d2host.engine.errors import DataError
-from declip.data.mapper import TestMapper, fitted, resize_labels
+from declip.data import mapper as mappers
+from declip.data.mapper import fitted, resize_labels
 from declip.segmentation import LABEL_SIDE, Segmentation, as_rgb, model_input
 
 NAMES = ("grass", "sky", "red ball")
@@ -14,7 +18,7 @@ NAMES = ("grass", "sky", "red ball")
 
 @pytest.mark.parametrize("size", [(3000, 4000), (20_000, 10), (1, 50_000), (2048, 2048), (480, 640), (1, 1)])
 def test_labels_of_large_images_are_asked_for_at_a_bounded_side(size):
-    sample = model_input(np.zeros((*size, 3), np.uint8), TestMapper(32, 256))
+    sample = model_input(np.zeros((*size, 3), np.uint8), mappers.TestMapper(32, 256))
     asked = sample["height"], sample["width"]
     assert max(asked) == min(max(size), LABEL_SIDE) and min(asked) >= 1
     assert asked == size or min(size) <= 10 or asked[0] / asked[1] == pytest.approx(size[0] / size[1], rel=0.01)
@@ -106,3 +110,27 @@ def test_arrays_that_are_no_numbers_are_refused(kind):
 def test_too_many_pixels_are_refused_before_they_are_looked_at():
     with pytest.raises(DataError, match="the image cannot be read"):
         as_rgb(np.broadcast_to(np.zeros(3, np.uint8), (20_000, 10_001, 3)))
+
+
+MEASURE = """
+import resource, sys
+import declip
+segmenter = declip.load_segmenter("nano")
+segmenter.set_classes(["grass", "sky"])
+result = segmenter.segment(sys.argv[1])
+result.areas, result.overlay(), result.save(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(8000, 6000), (13_000, 13_076), (20_000, 10_000)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_large_photo_is_segmented_in_less_than_3_gb(size, turned, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    Image.fromarray(noise).resize(size).save(tmp_path / "x.jpg", progressive=turned, exif=exif)
+    command = [sys.executable, "-c", MEASURE, tmp_path / "x.jpg", tmp_path / "out.png"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 3 * 2**30 and not result.stderr

@@ -110,8 +110,9 @@ def kill_and_go_on(trainer: str, kills: int, seed: int, root: Path) -> str:
             assert code == -9, (folder / "output.txt").read_text()[-3000:]
             done += 1
         assert attempt(folder) == 0, (folder / "output.txt").read_text()[-3000:]
-        for name, expected in undisturbed.items():
-            assert left(folder).get(name) == expected, f"{trainer}: {name} of {folder} differs after {done} kills"
+        for name, found in left(folder).items():
+            detail = "" if isinstance(found, dict) else f"\n{found}\n{undisturbed[name]}"
+            assert found == undisturbed[name], f"{trainer}: {name} of {folder} differs after {done} kills{detail}"
         runs += 1
     return f"{trainer}: {done} kills, {runs} runs, all alike; an undisturbed run takes {length:.1f} s"
 

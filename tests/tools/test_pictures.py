@@ -33,6 +33,11 @@ def test_visualize_names_the_datasets_it_knows(tool):
     assert "dataset 'ade' is not registered: choose among" in result.stderr
 
 
+def test_visualize_refuses_more_rows_than_a_figure_holds(tool):
+    result = tool("visualize.py", "--dataset", "nano_val", "--count", 101)
+    assert result.returncode == 2 and "--count" in result.stderr
+
+
 def test_demo_segments_images_into_named_classes(tool, model, tmp_path, datasets_root):
     tool("visualize.py", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
     image = datasets_root / "nano" / "val" / "images" / "000000.png"
@@ -79,8 +84,8 @@ def test_demo_writes_over_no_image_and_no_other_picture(demo, tmp_path):
     assert contents(tmp_path) == before
     result = demo("a", "b", "a/x.png")
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["X_2.png", "x.png", "x_2.png", "x_3.png"]
-    assert f"{tmp_path}/b/x.png is in {tmp_path}/out/x_3.png" in result.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["X_2.png", "x.png", "x_3.png", "x_4.png"]
+    assert f"{tmp_path}/b/x.png is in {tmp_path}/out/x_4.png" in result.stdout
 
 
 @pytest.mark.parametrize("make", ["write_text", "symlink_to", "mkdir"])
@@ -110,3 +115,14 @@ def test_demo_leaves_out_what_it_cannot_read_and_says_so_at_the_end(demo, tmp_pa
     assert result.returncode == 2
     assert re.search(r"error: 1 of 4 images are left out: image .*2\.png cannot be read", result.stderr)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.png", "3.png", "scan.png"]
+
+
+def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
+    for number, size in enumerate([(2000, 1), (1, 2000), (1, 1), (37, 500)]):
+        Image.new("RGB", size, (90, 160, 80)).save(tmp_path / f"{number}.png")
+    for name in ("nano", model):
+        options = ("--images", tmp_path, "--classes", "grass", "sky", "--output", tmp_path / "out", "--overwrite")
+        result = tool("demo.py", "--model", name, *options)
+        assert result.returncode == 0, result.stderr
+        for picture in (tmp_path / "out").iterdir():
+            assert max(Image.open(picture).size) < 1000

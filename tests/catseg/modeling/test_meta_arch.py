@@ -50,7 +50,7 @@ def test_guidance_blocks_of_the_published_depths():
 def test_a_model_is_built_of_a_checked_tree_alone():
     cfg = get_catseg_cfg("declip_catseg_nano.yaml", ["MODEL.DEVICE", "cpu"])
     cfg.MODEL.SEM_SEG_HEAD.NUM_LAYERS = -1
-    with pytest.raises(ConfigError, match="NUM_LAYERS is -1: it must be an integer from 1 to 64"):
+    with pytest.raises(ConfigError, match="NUM_LAYERS is -1: it must be an integer from 1 to 16"):
         build_model(cfg)
 
 

@@ -2,6 +2,7 @@
 
 Each process leaves ``RANK.pid`` in the folder once it trains, or evaluates where that is asked for. Options:
 
+FOLDER            where it leaves its files
 --num-gpus N      processes
 --resume          go on from the last checkpoint
 --evaluate        wait, as in an evaluation that takes long
@@ -46,7 +47,7 @@ def main(args):
     import torch
     from torch import nn
 
-    from d2host import comm
+    from d2host import comm, setup_logger
     from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
     from d2host.engine.loading import endless_loader
 
@@ -77,6 +78,7 @@ def main(args):
     if args.evaluate:
         (folder / f"{comm.get_rank()}.pid").write_text(str(os.getpid()))
         time.sleep(600)
+    setup_logger(distributed_rank=comm.get_rank())
     torch.manual_seed(0)
     model = Line(2, 1)
     trainer = LineTrainer(

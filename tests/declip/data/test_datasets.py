@@ -8,7 +8,9 @@ from PIL import Image
 from catseg.config import get_catseg_cfg
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.config_file import config_folders
-from d2host.engine.errors import DataError
+from d2host.engine.errors import ConfigError, DataError
+from declip import plugins
+from declip.data import mapper as mappers
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import load_class_list
 from declip.data.datasets import class_names, dataset_metadata, dataset_records, register_datasets
@@ -204,6 +206,13 @@ def test_a_dataset_dict_with_an_odd_value_is_refused_before_the_first_batch(regi
             dataset_records(register([record, {name: value for name, value in record.items() if name != key}]))
 
 
+@pytest.mark.parametrize("size", [(3, 4), (12, 16), (8, 6)])
+def test_an_image_of_another_size_than_its_dict_says_is_refused(record, size):
+    assert mappers.TestMapper(0, 0)({**record, "height": 6, "width": 8})["image"].shape == (3, 6, 8)
+    with pytest.raises(DataError, match=r"the dataset dict of .*a\.jpg is \d+x\d+, its image .* is 8x6 upright"):
+        mappers.TestMapper(0, 0)({**record, "height": size[0], "width": size[1]})
+
+
 @pytest.mark.parametrize("classes", ["cat", [], ["cat", "cat"], ["cat", 5], ["cat", ""], {"cat": 0}])
 def test_stuff_classes_that_are_no_names_are_refused(register, record, classes):
     with pytest.raises(DataError, match=r"'stuff_classes'"):
@@ -247,3 +256,14 @@ def test_a_data_root_may_begin_with_home_and_need_not_exist_but_is_no_file(monke
     monkeypatch.setenv("DETECTRON2_DATASETS", "~nobody-of-that-name/data")
     with pytest.raises(DataError, match="DETECTRON2_DATASETS is '~nobody-of-that-name/data'"):
         dataset_root()
+
+
+def test_two_plugins_with_datasets_of_one_name_are_refused(monkeypatch):
+    one = plugins.PluginDataset(lambda root: [], dict)
+    both = tuple(plugins.Plugin(datasets={"streets": one}) for _ in range(2))
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: both)
+    with pytest.raises(ConfigError, match="two plug-ins add datasets called 'streets'"):
+        plugins.from_plugins("datasets")
+    monkeypatch.setattr(plugins, "installed_plugins", lambda: (plugins.Plugin(datasets={ADE: one}),))
+    with pytest.raises(ConfigError, match=f"a plug-in adds a dataset '{ADE}', which is the name of a benchmark"):
+        register_datasets.__wrapped__()

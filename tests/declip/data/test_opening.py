@@ -80,6 +80,7 @@ SAVED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", SAVED)
 def test_a_file_cut_anywhere_is_an_image_or_named(kind, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 31, 3), dtype=np.uint8)

@@ -39,7 +39,6 @@ NOT_REFUSED = {  # what may stand there: a value of another meaning that is poss
     "segments_info": {"a list"}, 0: {"a fraction"}, 1: {"a fraction"},
     "isthing": {"true"}, "iscrowd": {"true", "null"},
     "area": {"a fraction"},
-    "height": {"null"}, "width": {"null"},
 }  # fmt: skip
 
 
@@ -86,7 +85,7 @@ def test_whatever_stands_in_a_place_is_refused_or_possible(tmp_path, path):
 
 
 def test_missing_keys_are_refused_but_those_that_coco_has_optional(tmp_path):
-    optional = {"height", "width", "iscrowd"}
+    optional = {"iscrowd"}  # height and width are there together or not
     for path in places(CONTENT):
         is_key = path and isinstance(path[-1], str)
         if is_key and path[-1] not in optional and path != ("annotations", 0, "file_name"):

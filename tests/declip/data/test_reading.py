@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from catseg.mapper import TrainMapper
 from d2host.engine.errors import DataError
@@ -48,6 +48,17 @@ def turned(tmp_path):
     return tmp_path / "turned.jpg"
 
 
+UPRIGHT = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: np.rot90,
+}
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
 def test_every_orientation_in_every_format_is_turned_upright(orientation, ending, tmp_path):
@@ -57,11 +68,20 @@ def test_every_orientation_in_every_format_is_turned_upright(orientation, ending
     exif = image.getexif()
     exif[0x0112] = orientation
     image.save(tmp_path / f"x.{ending}", exif=exif, **({} if ending == "tif" else {"quality": 100}))
+    expected = UPRIGHT.get(orientation, lambda stored: stored)(pixels)
     with Image.open(tmp_path / f"x.{ending}") as stored:
-        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
-        assert expected.shape == ((32, 16, 3) if orientation in (5, 6, 7, 8) else (16, 32, 3))
         for upright in (read_image(tmp_path / f"x.{ending}"), upright_rgb(stored, "it")):
-            assert np.array_equal(upright, expected)
+            assert upright.shape == expected.shape
+            corners = (slice(2, None, expected.shape[0] - 5), slice(2, None, expected.shape[1] - 5))
+            assert np.array_equal(upright[corners] > 127, expected[corners] > 127)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("content", [b"no header at all", b"MM\0*\0\0\0\x08\0", b"MM\0*\xff\xff\xff\xff", b""])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_photo_with_damaged_exif_data_is_read_as_stored(content, ending, tmp_path):
+    Image.new("RGB", (6, 4), (90, 90, 90)).save(tmp_path / f"x.{ending}", exif=b"Exif\0\0" + content)
+    assert read_image(tmp_path / f"x.{ending}").shape == (4, 6, 3)
 
 
 def test_strips_join_seamlessly(tmp_path, monkeypatch):
@@ -74,7 +94,10 @@ def test_strips_join_seamlessly(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
 def test_16_bit_greys_keep_their_range(ending, tmp_path):
     grey = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
-    Image.fromarray(grey).save(tmp_path / f"x.{ending}")
+    if ending == "pgm":
+        (tmp_path / "x.pgm").write_bytes(b"P5 16 16 65535\n" + grey.astype(">u2").tobytes())
+    else:
+        Image.fromarray(grey).save(tmp_path / f"x.{ending}")
     read = read_image(tmp_path / f"x.{ending}")
     assert all(np.array_equal(read[..., channel], grey >> 8) for channel in range(3))
 
@@ -115,7 +138,7 @@ def test_labels_of_few_bits_keep_their_values(depth, color, tmp_path):
     ("mode", "ending", "sentence"),
     [
         *[(mode, "png", "channels") for mode in ("RGB", "RGBA", "LA")],
-        *[(mode, "tif", "channels") for mode in ("CMYK", "YCbCr")],
+        ("CMYK", "tif", "channels"),
         *[("L", "jpg", "is a JPEG"), ("RGB", "jpg", "is a JPEG")],
     ],
 )
@@ -129,7 +152,7 @@ def test_labels_in_colour_or_as_jpeg_are_refused(mode, ending, sentence, tmp_pat
     ("mode", "ending"),
     [
         *[(mode, "png") for mode in ("1", "L", "P", "RGB", "LA", "RGBA")],
-        *[(mode, "tif") for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB")],
+        *[(mode, "tif") for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "LAB")],
         *[(mode, "webp") for mode in ("RGB", "RGBA")],
         *[("L", "jpg"), ("CMYK", "jpg"), ("P", "gif"), ("P", "bmp"), ("L", "pgm")],
     ],

@@ -9,7 +9,7 @@ IMPOSSIBLE = {
     "unknown term": (["MODEL.DISTILL.TERMS", "['style']"], r"MODEL.DISTILL.TERMS is \['style'\]: .*'content'"),
     "a term twice": (
         ["MODEL.DISTILL.TERMS", "['content', 'content']"],
-        "MODEL.DISTILL.TERMS is .*: it must be a list of at least 1 different",
+        "MODEL.DISTILL.TERMS is .*: it must be a list of at least 1 different values",
     ),
     "weight of content": (
         ["MODEL.DISTILL.CONTENT.WEIGHT", "0.0"],

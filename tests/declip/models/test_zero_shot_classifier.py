@@ -94,6 +94,21 @@ def test_a_changed_text_tower_is_noticed(encoder, weights):
     torch.testing.assert_close(after[1], encoder.encode_text(["A photo of a grass in the scene"]))
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_of_training_is_noticed(encoder, fused):
+    embed = ClassEmbeddings(Templates.SINGLE)
+    apply_finetuning(encoder, FinetunePolicy.ATTENTION)
+    optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=1e-4, fused=fused)
+    for _ in range(2):
+        with torch.no_grad():
+            torch.testing.assert_close(
+                embed(encoder, ["grass"])[0],
+                encoder.encode_text(encoder.tokenize([template("grass") for template in Templates.SINGLE.functions])),
+            )
+        embed(encoder, VOCABULARY).square().sum().backward()
+        optimizer.step()
+
+
 def test_a_training_text_tower_gets_gradients_every_time(encoder):
     embed = ClassEmbeddings(Templates.SINGLE)
     apply_finetuning(encoder, FinetunePolicy.FULL)

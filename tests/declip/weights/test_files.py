@@ -5,7 +5,7 @@ import torch
 
 import declip
 from d2host.engine.checkpoint_file import describe_mismatch
-from d2host.engine.errors import CheckpointError
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip.models.factory import create_clip
 from declip.models.weights import save_encoder
 from declip.weights.files import is_weight_file, read_metadata, read_state_dict
@@ -112,3 +112,11 @@ def test_a_long_mismatch_is_cut():
 
 def test_paths_are_told_from_tags():
     assert is_weight_file("weights/x") and is_weight_file("x.pt") and not is_weight_file("openai")
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "n" * 5000 + ".pth", "a\x00b.pth", "a\x00b", ".", "..", "/", "", " "])
+def test_names_that_no_file_can_have_are_no_weights(name):
+    with pytest.raises((CheckpointError, ConfigError)):
+        declip.build_encoder("nano", name)
+    with pytest.raises(CheckpointError):
+        read_state_dict(name)

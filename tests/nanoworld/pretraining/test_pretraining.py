@@ -109,7 +109,7 @@ def test_a_run_leaves_weights_and_goes_on_where_it_was(tmp_path, kind):
 def test_impossible_values_are_refused():
     with pytest.raises(ConfigError, match="KIND is 'diffusion': it must be 'clip' or 'vfm'"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.KIND", "diffusion"])
-    with pytest.raises(ConfigError, match="PHOTO_SIZE is 60: it must be an integer from 16 to 2,048, a multiple of 8"):
+    with pytest.raises(ConfigError, match="PHOTO_SIZE is 60: it must be an integer from 16 to 512, a multiple of 8"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.PHOTO_SIZE", "60"])
     with pytest.raises(ConfigError, match=r"HIDDEN_SHARE is 1\.0"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.HIDDEN_SHARE", "1.0"])

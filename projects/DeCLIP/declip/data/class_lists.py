@@ -1,5 +1,6 @@
 """Class lists: plain text files, one class a line, synonyms separated by commas."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from importlib.resources import files
@@ -32,7 +33,7 @@ def load_class_list(name_or_path: str | Path) -> list[str]:
         DataError: the file is missing, unreadable, empty or too large, or :func:`check_class_names` refuses its names.
     """
     path = CLASS_LISTS / f"{name_or_path}.txt"
-    if Path(name_or_path).name != str(name_or_path) or not path.is_file():
+    if Path(name_or_path).name != str(name_or_path) or not os.path.isfile(path):
         path = Path(name_or_path)
     known = ", ".join(sorted(file.stem for file in CLASS_LISTS.glob("*.txt")))
     text = read_text(path, "class list", f"give a text file, or one of the lists {known}", MOST_BYTES)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from d2host import DatasetCatalog, MetadataCatalog
-from d2host.engine.errors import DataError
+from d2host.engine.errors import ConfigError, DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import check_class_names, load_class_list
 from declip.data.folder_dataset import load_folder_dataset
@@ -114,6 +114,8 @@ def register_datasets() -> None:
             is_thing=[index in dataset.things for index in range(len(classes))] if dataset.things else None,
         )
     for name, added in from_plugins("datasets").items():
+        if name in FOLDER_DATASETS:
+            raise ConfigError(f"a plug-in adds a dataset '{name}', which is the name of a benchmark: uninstall it")
         if name not in DatasetCatalog.list():
             DatasetCatalog.register(name, partial(_load_added, added))
             MetadataCatalog.get(name).set(**added.metadata())

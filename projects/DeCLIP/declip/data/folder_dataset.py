@@ -1,6 +1,7 @@
 """Datasets that are a folder of images and a folder of label files."""
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +94,12 @@ def list_folder_dataset(
     folders, found = [root / dataset.images, root / dataset.labels], []
     for folder, suffix in zip(folders, (dataset.image_suffix, dataset.label_suffix), strict=True):
         where = folder.absolute()
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise DataError(
                 f"dataset '{name}' needs {where}, which does not exist: {dataset.prepare}, or set DETECTRON2_DATASETS "
                 "to the folder that holds it"
             )
-        if (folder / UNFINISHED).exists():
+        if os.path.lexists(folder / UNFINISHED):
             raise DataError(f"dataset '{name}' is not prepared to its end in {where}: {dataset.prepare}, it goes on")
         found.append(find_files(folder, [suffix]))
         if not found[-1]:

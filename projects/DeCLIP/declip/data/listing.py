@@ -37,7 +37,7 @@ def find_files(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES, without
         DataError: the folder, or one below it, cannot be searched.
     """
     found, left_out = [], Counter()
-    seen = {_identity(path) for path in without if path.is_dir()}
+    seen = {_identity(path) for path in without if os.path.isdir(path)}
     folders, linked = [folder], deque()
     while folders or linked:
         current = folders.pop() if folders else linked.popleft()

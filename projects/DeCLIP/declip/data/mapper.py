@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from declip.data.reading import read_image
+from declip.data.reading import check_same_size, read_image
 
 
 def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -61,9 +61,9 @@ class TestMapper:
     """Reads a test image and resizes it; ``height`` and ``width`` stay those of the file.
 
     Attributes:
-        min_size: of the shorter side; 0: images stay as they are, up to ``most_pixels``.
+        min_size: of the shorter side; 0: images stay as they are, or within both limits where ``most_pixels`` is given.
         max_size: limit of the longer side.
-        most_pixels: where ``min_size`` is 0, larger images are made smaller; 0: none are.
+        most_pixels: limit of their number, where ``min_size`` is 0; 0: none.
     """
 
     min_size: int
@@ -74,18 +74,22 @@ class TestMapper:
         """A dataset dict → the same with an ``image`` tensor.
 
         Raises:
-            DataError: the image is unreadable.
+            DataError: the image is unreadable, or of another size than the dict says.
         """
-        return {**dataset_dict, **self.resize(read_image(dataset_dict["file_name"]))}
+        image, file_name = read_image(dataset_dict["file_name"]), str(dataset_dict["file_name"])
+        stated = dataset_dict.get("height"), dataset_dict.get("width")
+        if all(stated):
+            check_same_size(image.shape[:2], stated, file_name, f"the dataset dict of {file_name}")
+        return {**dataset_dict, **self.resize(image)}
 
     def resize(self, image: np.ndarray) -> dict:
         """An image H×W×3 uint8 → ``image`` 3×h×w, and ``height`` and ``width`` as they were."""
         height, width = image.shape[:2]
         if self.min_size:
             image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
-        elif self.most_pixels and height * width > self.most_pixels:
-            long_side = min(self.max_size, round(max(height, width) * (self.most_pixels / (height * width)) ** 0.5))
-            image = resize_image(image, fitted((height, width), long_side))
+        elif self.most_pixels:
+            shrunk = min((self.most_pixels / (height * width)) ** 0.5, 1) * max(height, width)
+            image = resize_image(image, fitted((height, width), min(self.max_size, round(shrunk))))
         return {"image": to_tensor(image.transpose(2, 0, 1)), "height": height, "width": width}
 
 

@@ -1,7 +1,8 @@
 """From a path to an image that PIL can decode, within bounds: what is too large, or no file, is refused unread.
 
-An image has at most :data:`MOST_PIXELS`, its file at most :data:`MOST_BYTES`. A named pipe, a device or a folder is
-never opened, whatever its name. PIL bounds what a file says beside its pixels (texts, profiles).
+An image has at most :data:`MOST_PIXELS` (:data:`MOST_WEBP_PIXELS`), its file at most :data:`MOST_BYTES`. A named
+pipe, a device or a folder is never opened, whatever its name. PIL bounds what a file says beside its pixels (texts,
+profiles).
 """
 
 import logging
@@ -22,6 +23,7 @@ from d2host.engine.errors import DataError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 """PIL's names of the formats that are read, as far as PIL was built with them."""
 MOST_PIXELS, MOST_BYTES = 200_000_000, 2**31
+MOST_WEBP_PIXELS = 100_000_000  # whose decoder needs twice the memory of the others
 
 PIL_FAULTS = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, ArithmeticError, AssertionError),
@@ -80,7 +82,7 @@ def opened_image(source: str | Path | BinaryIO, name: str) -> Iterator[Image.Ima
     if image is None:
         raise DataError(f"{name} cannot be read (its format is none of {', '.join(FORMATS)}): replace or remove it")
     with image:
-        check_size(image.size[::-1], name)
+        check_size(image.size[::-1], name, MOST_WEBP_PIXELS if image.format == "WEBP" else MOST_PIXELS)
         with faults_of(name):
             frames = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's photo and extras
         if frames:
@@ -100,15 +102,15 @@ def _identify(file: BinaryIO) -> Image.Image | None:
     return None
 
 
-def check_size(size: tuple[int, int], name: str) -> None:
+def check_size(size: tuple[int, int], name: str, most: int = MOST_PIXELS) -> None:
     """Refuse an image by its (height, width), before it is decoded.
 
     Raises:
-        DataError: it has no pixel, or more than :data:`MOST_PIXELS`.
+        DataError: it has no pixel, or more than ``most``.
     """
     height, width = size
-    if not 0 < width * height <= MOST_PIXELS:
-        raise DataError(f"{name} cannot be read ({width}x{height} pixels, of 1 to {MOST_PIXELS:,}): make it smaller")
+    if not 0 < width * height <= most:
+        raise DataError(f"{name} cannot be read ({width}x{height} pixels, of 1 to {most:,}): make it smaller")
 
 
 def raw_mode(image: Image.Image) -> str:

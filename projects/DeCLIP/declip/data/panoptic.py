@@ -76,6 +76,9 @@ def _fault_in_file(content: Any) -> str:
         if repeated := twice([record[name] for record in content[key]]):
             return f"'{key}' has '{name}' {repeated[0]} twice"
     images = {image["id"]: image for image in content["images"]}
+    for image in content["images"]:
+        if (image.get("height") is None) != (image.get("width") is None):
+            return f"image {image['file_name']} has only one of 'height' and 'width'"
     categories = {category["id"] for category in content["categories"]}
     for position, annotation in enumerate(content["annotations"]):
         image = images.get(annotation["image_id"])

@@ -16,6 +16,7 @@ Label files hold arrays of numbers and are read as stored, so labels belong to t
 is said in :mod:`declip.data.opening`.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from d2host.engine.errors import DataError
-from declip.data.opening import check_size, faults_of, opened_image, raw_mode
+from declip.data.opening import PIL_FAULTS, check_size, faults_of, opened_image, raw_mode
 
 STRIP_PIXELS = 2**22  # converted at a time
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102  # tags of EXIF and TIFF
@@ -72,7 +73,12 @@ def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     check_size(image.size[::-1], name)
     with faults_of(name):
         image.load()
-        orientation = image.getexif().get(ORIENTATION, 1)
+    try:
+        turned = image.format == "TIFF"  # by PIL, while decoding
+        orientation = 1 if turned else image.getexif().get(ORIENTATION, 1)
+    except PIL_FAULTS as error:
+        logging.getLogger(__name__).warning("%s has damaged EXIF data (%s): it is taken for upright", name, error)
+        orientation = 1
     sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if image.mode in ("I", "F") and not sixteen_bits:
         kind = {"I": "32-bit numbers", "F": "floating-point numbers"}[image.mode]

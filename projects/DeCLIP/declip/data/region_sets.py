@@ -5,6 +5,7 @@ Shape legend
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class RegionImage:
         """
         image = ImageRecord(self.file_name).read()
         found, size, source = tuple(image.shape[-2:]), self.size, f"the annotation of {self.file_name}"
-        if size is None and Path(self.panoptic_file_name).is_file():
+        if size is None and os.path.isfile(self.panoptic_file_name):
             size, source = read_panoptic(self.panoptic_file_name).shape, f"panoptic label {self.panoptic_file_name}"
         if size:
             check_same_size(found, size, self.file_name, source)
@@ -82,7 +83,7 @@ class RegionImage:
         Raises:
             DataError: the panoptic file does not exist, or none is named.
         """
-        if not Path(self.panoptic_file_name).is_file():
+        if not os.path.isfile(self.panoptic_file_name):
             raise DataError(
                 f"the masks of {self.file_name} cannot be read from '{self.panoptic_file_name}', which does not exist: "
                 "give the folder of panoptic PNGs (--panoptic-root), or use boxes"
@@ -103,7 +104,7 @@ class RegionSet:
     is_thing: tuple[bool, ...]
 
     def first(self, max_images: int = 0, masks: bool = False) -> Sequence[RegionImage]:
-        """The images to evaluate on, whose files are there: what is missing is said before any is read.
+        """The images to evaluate on: files that are missing, and that it is a part, are said before any is read.
 
         Args:
             max_images: only the first; 0: all.
@@ -113,7 +114,7 @@ class RegionSet:
             DataError: files are missing.
         """
         images = self.images[: max_images or None]
-        missing = [image.file_name for image in images if not Path(image.file_name).is_file()]
+        missing = [image.file_name for image in images if not os.path.isfile(image.file_name)]
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(images)} images of the region set do not exist, among them {missing[0]}: "
@@ -122,6 +123,11 @@ class RegionSet:
         if masks:
             for image in images:
                 image.check_masks()
+        if len(images) < len(self.images):
+            logging.getLogger(__name__).warning(
+                "Numbers are of the first %d of %d images, and no match for those of the whole set",
+                *(len(images), len(self.images)),
+            )
         return images
 
 
@@ -151,13 +157,13 @@ def load_region_set(
                 raise DataError(f"dataset '{source}', {each['file_name']}: {fault}: repair its plug-in")
         return _region_set(source, annotations, categories)
     path = Path(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"region set {source} does not exist: give a panoptic .json, or one of {', '.join(added)}")
     content = load_panoptic(path)
     images = {image["id"]: image for image in content["images"]}
     folder = Path(image_root) if image_root else _image_folder(path, content["images"][0]["file_name"])
     beside = (path.with_suffix(""), path.with_name(f"panoptic_{path.stem.rpartition('_')[2]}"))
-    masks = Path(panoptic_root) if panoptic_root else next((each for each in beside if each.is_dir()), beside[0])
+    masks = Path(panoptic_root) if panoptic_root else next((each for each in beside if os.path.isdir(each)), beside[0])
     annotations = [
         {
             **images[each["image_id"]],
@@ -175,7 +181,7 @@ def _image_folder(path: Path, name: str) -> Path:
     kind, _, split = path.stem.rpartition("_")  # as in "panoptic_val2017"
     tried = (*((path.parent.parent / split, path.parent / split) if kind else ()), path.parent)
     for folder in tried:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder
     raise DataError(
         f"the images of {path} were not found: {name} is in none of {', '.join(map(str, tried))}: "

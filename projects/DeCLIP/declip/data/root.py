@@ -21,6 +21,6 @@ def dataset_root() -> Path:
         root = Path(value).expanduser()
     except RuntimeError as error:
         raise DataError(f"{VARIABLE} is '{value}' ({error}): set it to the folder that holds the datasets") from error
-    if os.path.lexists(root) and not root.is_dir():
+    if os.path.lexists(root) and not os.path.isdir(root):
         raise DataError(f"{VARIABLE} is '{value}', which is no folder: set it to the folder that holds the datasets")
     return root

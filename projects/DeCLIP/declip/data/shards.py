@@ -110,6 +110,8 @@ def list_members(path: Path) -> list[tuple[str, int, int]]:
     if left_out:
         counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         logging.getLogger(__name__).warning("left out of shard %s: %s", path, counts)
+    if not found:
+        logging.getLogger(__name__).warning("shard %s holds no %s file", path, ", ".join(sorted(IMAGE_SUFFIXES)))
     return found
 
 

@@ -83,8 +83,8 @@ KEYS: Keys = {
     **group(
         "INPUT",
         STUDENT_SIZE=Key(560, SIDE, "longer side of the student's view, a multiple of its patch size"),
-        MAX_SPLIT=Key(6, Integer(least=1, most=100), "most rows or columns of the crop grid"),
-        MAX_CROPS=Key(36, Integer(least=1, most=10_000), "most crops per image"),
+        MAX_SPLIT=Key(6, Integer(least=1, most=32), "most rows or columns of the crop grid"),
+        MAX_CROPS=Key(36, Integer(least=1, most=1024), "most crops per image"),
         CROP_SIZE=Key(
             0,
             Integer(most=SIDE.most),

@@ -153,7 +153,8 @@ class ClassEmbeddings(nn.Module):
         shape = (len(class_names), self.templates.num_prompts, -1)
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return encoder.encode_text(kept.tokens).view(shape)
-        versions = [p.sum().item() if p.is_inference() else p._version for p in parameters]
+        # a fused optimizer changes parameters without counting a version, and inference tensors have none
+        versions = [p.sum().item() if p.requires_grad or p.is_inference() else p._version for p in parameters]
         state = [(id(p), p.dtype, p.device, version) for p, version in zip(parameters, versions, strict=True)]
         if kept.state != state:
             # what inference mode makes could not take part in a later training

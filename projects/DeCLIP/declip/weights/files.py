@@ -25,8 +25,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 def is_weight_file(weights: str) -> bool:
     """Whether ``weights`` names a file rather than an open_clip tag: it exists, or looks like a path."""
-    path = Path(weights)
-    return path.suffix in SUFFIXES or path.is_file() or os.sep in weights
+    return Path(weights).suffix in SUFFIXES or os.path.isfile(weights) or os.sep in weights
 
 
 def save_tensors(state: Mapping[str, Tensor], path: str | Path, facts: Mapping[str, object]) -> Path:
@@ -123,6 +122,6 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike the path's own method, of names too long for a file, too
         raise CheckpointError(f"weight file {path} does not exist or is no file: check the path of the weights")
     return path

@@ -9,7 +9,7 @@ from d2host.engine.config_file import read_config
 from d2host.engine.keys import Choice, Integer, Key, Keys, Number, Text, check_keys, group, with_defaults
 
 CLIP, VFM = "clip", "vfm"
-SIDE = Integer(least=16, most=2048, multiple_of=8)  # pixels
+SIDE = Integer(least=16, most=512, multiple_of=8)  # pixels
 
 KEYS: Keys = {
     **with_defaults(
@@ -42,7 +42,7 @@ KEYS: Keys = {
     **group(
         "TEST",
         SCENE_SEED=Key(2, Integer(most=2**31 - 1), "series of the scenes to evaluate on; 2 is that of nano_val"),
-        MAX_IMAGES=Key(100, Integer(least=1, most=100_000), "scenes to evaluate on"),
+        MAX_IMAGES=Key(100, Integer(least=1, most=10_000), "scenes to evaluate on"),
     ),
 }
 

@@ -4,6 +4,7 @@ In the full dataset's ``*_seg.png`` a pixel's class is ``R // 10 * 256 + G``, an
 of ``index_ade20k.pkl``.
 """
 
+import os
 import pickle
 import pickletools
 import shutil
@@ -53,7 +54,7 @@ def prepare_ade20k_150(root: Path, workers: int) -> dict[str, int]:
     """Unpack the archive where it lies in the root and has not been unpacked; labels are used as they are."""
     del workers
     archive, made = root / ARCHIVE, {}
-    if archive.is_file():
+    if os.path.isfile(archive):
         try:
             with zipfile.ZipFile(archive) as content:
                 made = _extract(content, archive, root)
@@ -86,9 +87,9 @@ def _extract(content: zipfile.ZipFile, archive: Path, root: Path) -> dict[str, i
         raise DataError(f"{archive} unpacks to {needed:,} bytes, {free:,} are free in {root}: make room and run again")
     made = Counter(str(PurePath(member.filename).parent) for member in missing)
     folders = {(root / member.filename).parent for member in members}
-    if missing or any((folder / UNFINISHED).exists() for folder in folders):
-        with filling(*folders):
-            for member in tqdm(missing, desc=ARCHIVE, unit="file"):
+    if missing or any(os.path.lexists(folder / UNFINISHED) for folder in folders):
+        with filling(*folders), tqdm(missing, desc=ARCHIVE, unit="file") as bar:
+            for member in bar:
                 data = content.read(member)
                 with writing(root / member.filename) as temporary:
                     temporary.write_bytes(data)
@@ -96,7 +97,7 @@ def _extract(content: zipfile.ZipFile, archive: Path, root: Path) -> dict[str, i
 
 
 def _is_there(file: Path, member: zipfile.ZipInfo) -> bool:
-    return file.is_file() and file.stat().st_size == member.file_size
+    return os.path.isfile(file) and os.path.getsize(file) == member.file_size
 
 
 class _Array:
@@ -127,7 +128,7 @@ def object_names(path: Path) -> list[str]:
     Raises:
         DataError: missing, too large, corrupt, or asking for code.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path.absolute()} does not exist: {FULL_REMEDY}")
     try:
         size = path.stat().st_size

@@ -29,7 +29,7 @@ def prepare_command(description: str, prepare: Prepare) -> None:
 
 def _prepare(args: argparse.Namespace, prepare: Prepare) -> None:
     root = args.root or dataset_root()
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"the data root {root.absolute()} does not exist: create it, or give --root")
     made = prepare(root, args.workers)
     for folder, count in made.items():
@@ -37,7 +37,7 @@ def _prepare(args: argparse.Namespace, prepare: Prepare) -> None:
     checks = [
         check_dataset(name, dataset, args.workers, decode=False, root=root)
         for name, dataset in FOLDER_DATASETS.items()
-        if any(Path(dataset.labels).is_relative_to(folder) for folder in made) and (root / dataset.labels).is_dir()
+        if any(Path(dataset.labels).is_relative_to(folder) for folder in made) and os.path.isdir(root / dataset.labels)
     ]
     faults = [fault for check in checks for fault in check.faults]
     if faults:

@@ -4,6 +4,7 @@ A file is written under a temporary name and renamed, so one that exists is whol
 that it is not finished (:data:`declip.data.folder_dataset.UNFINISHED`) until all of its files are there.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -122,8 +123,8 @@ def convert_all(
         sources = [str(source) for source, target in pairs if target == repeated[0]]
         raise DataError(f"{' and '.join(sources)} would both become {repeated[0]}: rename or remove one")
     folders = dict.fromkeys([*(target.parent for target in targets), *also])
-    missing = [pair for pair in pairs if not (pair[1].is_file() and pair[1].stat().st_size)]
-    if not missing and not any((folder / UNFINISHED).exists() for folder in folders):
+    missing = [pair for pair in pairs if not (os.path.isfile(pair[1]) and os.path.getsize(pair[1]))]
+    if not missing and not any(os.path.lexists(folder / UNFINISHED) for folder in folders):
         return 0
     with filling(*folders):
         return len(map_files(convert, missing, workers, title))
@@ -143,11 +144,13 @@ def map_files(function: Callable[..., Any], arguments: Sequence[tuple], workers:
     """
     workers = min(workers, len(arguments))
     if workers <= 1:
-        return [function(*each) for each in tqdm(arguments, desc=title, unit="file")]
+        with tqdm(arguments, desc=title, unit="file") as bar:  # closed before an error is printed
+            return [function(*each) for each in bar]
     with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_parent) as pool:
         try:
             futures = [pool.submit(function, *each) for each in arguments]
-            return [future.result() for future in tqdm(futures, desc=title, unit="file")]
+            with tqdm(futures, desc=title, unit="file") as bar:
+                return [future.result() for future in bar]
         except BrokenProcessPool as error:
             raise DataError(f"{title}: a worker was killed, perhaps for want of memory: use fewer --workers") from error
         except BaseException:
@@ -165,7 +168,7 @@ def find_sources(folder: Path, pattern: str, remedy: str) -> list[Path]:
     Raises:
         DataError: the folder does not exist or holds none; ``remedy`` says what to do.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder.absolute()} does not exist: {remedy}")
     files = [file for file in find_files(folder, [Path(pattern).suffix]) if file.match(pattern)]
     if not files:

@@ -1,6 +1,7 @@
 """Region sets from COCO panoptic: the same format, each region verified against its label image."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -41,10 +42,10 @@ def keep_regions(annotation: dict, size: tuple[int, int] | None, folder: Path) -
 def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
     """``coco/annotations/regions_val2017.json``."""
     source, target = root / f"{SOURCE}.json", root / TARGET
-    if target.is_file():
+    if os.path.isfile(target):
         load_panoptic(target, "remove it and run again")
         return {TARGET: 0}
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise DataError(f"{source.absolute()} does not exist: {REMEDY}")
     content = load_panoptic(source, REMEDY)
     sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"] if each.get("height")}

@@ -92,21 +92,17 @@ def compare_regions(
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
     images = _with_area(regions.first(max_images, masks=RegionMethod.MASKS in methods))
-    if 0 < max_images < len(regions.images):
-        logging.getLogger(__name__).warning(
-            "Numbers are of the first %d of %d images, and no match for those of the whole set",
-            *(max_images, len(regions.images)),
-        )
     dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
     ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
-    for batch in tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress):
-        for kind, features in _region_features(encoder, batch, contexts, methods).items():
-            for sample, scores in zip(batch, class_scores(features, batch, text), strict=True):
-                ranks[kind].append(class_ranks(scores, sample["labels"]))
-                if save:
-                    save(kind, sample, scores)
+    with tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress) as bar:
+        for batch in bar:
+            for kind, features in _region_features(encoder, batch, contexts, methods).items():
+                for sample, scores in zip(batch, class_scores(features, batch, text), strict=True):
+                    ranks[kind].append(class_ranks(scores, sample["labels"]))
+                    if save:
+                        save(kind, sample, scores)
     labels = torch.cat([image.labels for image in images])
     return {kind: RegionAccuracy.of(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
 
