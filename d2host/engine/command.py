@@ -29,9 +29,14 @@ def argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, or the last checkpoint")
     parser.add_argument("--num-gpus", type=processes, default=1, help="processes on this machine, one GPU each")
     for option in ("--num-machines", "--machine-rank", "--dist-url"):
-        parser.add_argument(option, help=argparse.SUPPRESS)  # Detectron2's, refused with what to use instead
+        parser.add_argument(option, type=_several_machines, help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE pairs, last on the line")
     return parser
+
+
+def _several_machines(text: str) -> None:
+    """The kind of Detectron2's options for several machines: refused, with what to use instead."""
+    raise argparse.ArgumentTypeError("this is for Detectron2's own launcher: start several machines with torchrun")
 
 
 def run_command(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
@@ -46,11 +51,6 @@ def run_command(main: Callable[[argparse.Namespace], None], args: argparse.Names
         sys.stdout.reconfigure(errors="backslashreplace")  # names may not fit the encoding of the terminal
     try:
         with answered_by(raise_once):
-            if any(getattr(args, name, None) for name in ("num_machines", "machine_rank", "dist_url")):
-                raise DeclipError(
-                    "--num-machines, --machine-rank and --dist-url are for Detectron2's own launcher: start several "
-                    "machines with torchrun"
-                )
             launch(main, getattr(args, "num_gpus", 1), (args,))
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -68,5 +68,5 @@ def run_command(main: Callable[[argparse.Namespace], None], args: argparse.Names
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status, sentence = OUTPUT_CLOSED, ""
     if sentence:
-        print(sentence, file=sys.stderr)
+        print(" ".join(sentence.splitlines()), file=sys.stderr)  # names and parsers' messages may hold line breaks
     sys.exit(status)  # outside of the clauses: what the error held is let go, loading processes among it

@@ -126,3 +126,10 @@ def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
         assert result.returncode == 0, result.stderr
         for picture in (tmp_path / "out").iterdir():
             assert max(Image.open(picture).size) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b"])
+def test_a_name_of_several_lines_is_refused_in_one(name, tool):
+    result = tool("visualize.py", "--dataset", name)
+    assert result.returncode == 2 and "is not registered" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
