@@ -4,19 +4,27 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from d2host import HOST, CfgNode
+from d2host import HOST
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer, run_training
 from d2host.engine.command import argument_parser
-from d2host.engine.config import add_run_config, add_solver_config
-from d2host.engine.config_file import merge_config
+from d2host.engine.config import TRAINING_KEYS
+from d2host.engine.config_file import read_config
 from d2host.engine.errors import CheckpointError, ConfigError, DeclipError, OutputError
 from d2host.engine.folder import owned
+from d2host.engine.keys import SWITCH, Integer, Key, with_defaults
+
+KEYS = {
+    **with_defaults(TRAINING_KEYS, {"SOLVER.MAX_ITER": 6, "SOLVER.CHECKPOINT_PERIOD": 2}),
+    "MODEL.WIDTH": Key(2, Integer(least=1), "outputs"),
+    "MODEL.DECAYS": Key(False, SWITCH, "whether the bias decays"),
+}
 
 
 class Line(nn.Module):
@@ -48,21 +56,13 @@ def run(folder, *arguments, overrides=()):
     """The trainer of a command line."""
     trainers = []
 
-    def read_config(config_file, opts):
-        cfg = CfgNode()
-        add_run_config(cfg)
-        add_solver_config(cfg, MAX_ITER=6, CHECKPOINT_PERIOD=2)
-        cfg.MODEL.WIDTH, cfg.MODEL.DECAYS = 2, False
-        merge_config(cfg, config_file, opts, "here")
-        return cfg
-
     def build_trainer(cfg, model):
         trainers.append(LineTrainer(cfg, model))
         return trainers[-1]
 
     options = ("MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(folder), *overrides)
     args = argument_parser().parse_args([*arguments, *options])
-    run_training(args, read_config, lambda cfg: Line(cfg.MODEL.WIDTH), build_trainer)
+    run_training(args, partial(read_config, KEYS), lambda cfg: Line(cfg.MODEL.WIDTH), build_trainer)
     return trainers[-1]
 
 
