@@ -28,7 +28,7 @@ def setup_logger(
             path = path.with_name(f"{path.name}.rank{distributed_rank}")
         if str(path) not in existing:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _attach(logger, logging.FileHandler(path, encoding="utf-8"), str(path), plain)
+            _attach(logger, _LogFile(path, encoding="utf-8"), str(path), plain)
     return logger
 
 
@@ -40,6 +40,19 @@ class _Terminal(logging.StreamHandler):
         if isinstance(sys.exc_info()[1], BrokenPipeError):
             raise
         super().handleError(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A file that a run does without, saying so, where it cannot be written any more, as on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Give up the file instead of printing a traceback for every line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        print(f"{self.baseFilename} cannot be written any more ({error.strerror})", file=sys.stderr)
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler, destination: str, formatter: logging.Formatter) -> None:

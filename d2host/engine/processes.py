@@ -135,6 +135,7 @@ def _consequence(ending: BaseException) -> int:
 def _report(writer: Connection, target: Callable, number: int, args: tuple) -> None:
     """In a started process: what a user can mend travels back as the object it is, anything else as its traceback."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    multiprocessing.set_start_method(None, force=True)  # of what it starts, processes that load: as in a single process
     try:
         answer(raise_once)
         target(number, *args)

@@ -82,14 +82,13 @@ def _choose_checkpoint(cfg: CfgNode, args: argparse.Namespace) -> Path | None:
     checkpointer = RunCheckpointer(cfg.OUTPUT_DIR)
     if not (args.eval_only or args.resume):
         checkpointer.require_none()
+    newest = args.resume or (args.eval_only and not cfg.MODEL.WEIGHTS)
+    if args.eval_only and newest and not checkpointer.files():
+        raise CheckpointError(f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give MODEL.WEIGHTS to evaluate")
     setup_logs(cfg.OUTPUT_DIR, args)
     last = None
-    if args.resume or (args.eval_only and not cfg.MODEL.WEIGHTS):
+    if newest:
         last = comm.all_gather(checkpointer.last() if comm.is_main_process() else None)[0]
-        if args.eval_only and not last:
-            raise CheckpointError(
-                f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give MODEL.WEIGHTS to evaluate"
-            )
         if last and not args.eval_only:
             check_continues(last, read_run(last, lazy=True)["training"], cfg)
         if not last:

@@ -63,7 +63,7 @@ class Trainer(TrainerBase):
         self.checkpointer = RunCheckpointer(options.output_dir, options.keep)
         self.scaler = options.precision.grad_scaler(self.device)
         self._batches = iter(())
-        self._restored: dict = {}  # the training state of the checkpoint that the run goes on from
+        self._restored: dict = {}  # what is left to restore of the checkpoint that the run goes on from
         self._after_checkpoint: list[HookBase] = []  # what an iteration does once its checkpoint is saved
 
     def _schedule(self, start_iter: int) -> LambdaLR:
@@ -236,7 +236,8 @@ class Trainer(TrainerBase):
         Raises:
             CheckpointError: the checkpoint is of another model or optimizer, or cannot be used.
         """
-        self._restored = state = load_run(checkpoint, unwrap(self.model))
+        state = load_run(checkpoint, unwrap(self.model))
+        self._restored = {key: state[key] for key in ("metrics", "generators")}
         start_iter = state["iteration"] + 1
         restore_optimizer(self.optimizer, state["optimizer"], checkpoint)
         self.scheduler = self._schedule(start_iter)

@@ -39,7 +39,7 @@ def program(tmp_path):
                 os.killpg(running.pid, number)
             else:
                 os.kill(running.pid if target == "parent" else int((tmp_path / f"{target}.pid").read_text()), number)
-        out, err = running.communicate(timeout=30 if number else STARTING)
+        out, err = running.communicate(timeout=STARTING if number in (None, signal.SIGTERM) else 30)
         sentences = [line for line in err.splitlines() if line.startswith(("error:", "interrupted:", "terminated:"))]
         return subprocess.CompletedProcess(running.args, running.returncode, out, err), sentences
 

@@ -4,12 +4,13 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from d2host import CfgNode
+from d2host import HOST, CfgNode
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer, run_training
 from d2host.engine.command import argument_parser
 from d2host.engine.config import add_run_config, add_solver_config
@@ -129,6 +130,12 @@ def test_an_evaluation_leaves_the_run_alone(finished):
     assert content(finished) == before
 
 
+def test_an_evaluation_of_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint: train first"):
+        run(tmp_path / "run", "--eval-only")
+    assert not (tmp_path / "run").exists()
+
+
 HOLD = """
 import sys, time
 from d2host.engine.folder import owned
@@ -179,3 +186,19 @@ def test_places_that_cannot_be_written_to_end_with_a_sentence(place, option, tmp
 def test_places_that_are_none_end_with_a_sentence(place):
     with pytest.raises(OutputError, match=r"could not be written \("):
         run(place)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_metrics_on_a_full_disk_end_a_run_with_a_sentence(tmp_path):
+    (tmp_path / "metrics.json").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"the metrics in .* could not be written \(No space left on device\)"):
+        run(tmp_path)
+    assert (tmp_path / "model_final.pth").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or HOST.name != "embedded", reason="of the embedded host")
+def test_a_run_does_without_its_log_on_a_full_disk(tmp_path, capsys):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    assert run(tmp_path).iter == 6
+    said = capsys.readouterr().err
+    assert "log.txt cannot be written any more (No space left on device)" in said and "Traceback" not in said

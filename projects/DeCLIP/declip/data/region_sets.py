@@ -144,13 +144,19 @@ def load_region_set(
         panoptic_root: folder of the PNGs; empty: beside the ``.json``, called like it or ``panoptic_val2017``.
 
     Raises:
-        DataError: the source is missing or no panoptic annotation, no region counts, or the images are not found.
+        DataError: the source is missing or no panoptic annotation, no region counts, or the images are not found, or
+            folders are given for a dataset that has its own.
     """
     added = from_plugins("datasets")
     if source in added:
         categories = added[source].metadata().get("categories")
         if categories is None:
             raise DataError(f"dataset '{source}' has no regions: give a panoptic .json, or another dataset")
+        if image_root or panoptic_root:
+            raise DataError(
+                f"dataset '{source}' has its own images: image_root and panoptic_root (--image-root, --panoptic-root, "
+                "TEST.IMAGE_ROOT) are for a panoptic .json, leave them out"
+            )
         annotations, ids = added[source].load(Path(dataset_root)), {category["id"] for category in categories}
         for each in annotations:
             if fault := fault_in_segments(each["segments_info"], ids, each.get("height"), each.get("width")):
@@ -158,7 +164,9 @@ def load_region_set(
         return _region_set(source, annotations, categories)
     path = Path(source)
     if not os.path.isfile(path):
-        raise DataError(f"region set {source} does not exist: give a panoptic .json, or one of {', '.join(added)}")
+        raise DataError(
+            f"region set {source} is no file that exists: give a panoptic .json, or one of {', '.join(added)}"
+        )
     content = load_panoptic(path)
     images = {image["id"]: image for image in content["images"]}
     folder = Path(image_root) if image_root else _image_folder(path, content["images"][0]["file_name"])

@@ -70,8 +70,12 @@ def test_a_file_that_is_no_panoptic_annotation_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(DataError, match="is no panoptic annotation file"):
         load_region_set(str(tmp_path / "a.json"))
-    with pytest.raises(DataError, match="does not exist: give a panoptic"):
-        load_region_set("gone.json")
+    for name in ("gone.json", str(tmp_path), "x" * 5000):
+        with pytest.raises(DataError, match="is no file that exists: give a panoptic"):
+            load_region_set(name)
+    for folders in ({"image_root": "."}, {"panoptic_root": "."}):
+        with pytest.raises(DataError, match=r"'nano_val' has its own images: .*--image-root"):
+            load_region_set("nano_val", **folders)
 
 
 def test_accuracy_is_averaged_over_classes_that_occur():
