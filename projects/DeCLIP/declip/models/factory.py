@@ -84,7 +84,11 @@ def check_name(name: str) -> None:
         ConfigError: naming those that come closest.
     """
     added = from_plugins("encoders")
-    if name not in added and open_clip.get_model_config(name) is None:
+    try:
+        known = name in added or open_clip.get_model_config(name) is not None
+    except (OSError, ValueError) as error:  # of a model by its folder or repository
+        raise ConfigError(f"encoder '{name}' cannot be read ({error}): {advice(name, added)}") from error
+    if not known:
         raise ConfigError(f"encoder '{name}' is unknown: {advice(name, added)}")
 
 
