@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from catseg.checkpoint import state_attention
 from catseg.config import check_config
 from catseg.loader import training_classes
 from catseg.modeling.head import CATSegHead
@@ -96,6 +97,9 @@ class CATSeg(nn.Module):
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
         check_config(cfg)
+        cfg = cfg.clone()
+        cfg.defrost()
+        state_attention(cfg)
         options, classes = cfg.MODEL.ENCODER, training_classes(cfg)
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:

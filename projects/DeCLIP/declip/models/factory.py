@@ -136,6 +136,11 @@ class _OpenCLIPTokenizer:
         return self._tokenizer(texts)
 
 
+def resolve_weights(weights: str) -> str:
+    """The file behind a name that a plug-in adds; anything else as it is."""
+    return str(from_plugins("weights").get(weights, weights))
+
+
 def build_encoder(
     name: str,
     weights: str | None = None,
@@ -163,7 +168,7 @@ def build_encoder(
     if not weights:
         check_name(name)
         raise ConfigError(f"encoder '{name}' has no weights: give {known_weights(name)}")
-    source = str(from_plugins("weights").get(weights, weights))
+    source = resolve_weights(weights)
     path = source if source != RANDOM and is_weight_file(source) else None
     metadata = read_metadata(path) if path else {}
     model = create_clip(name, tag=None if path or source == RANDOM else source)
