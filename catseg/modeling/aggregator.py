@@ -13,7 +13,8 @@ one that treats positions independently in chunks of positions, so that the toke
 grows with the vocabulary. What a chunk holds follows from the device (:mod:`catseg.modeling.chunks`).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -43,11 +44,6 @@ def cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
     image_features = F.normalize(image_features, dim=1)
     text_features = F.normalize(text_features, dim=-1)
     return torch.einsum("behw,tpe->btphw", image_features, text_features)
-
-
-def residual(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``x + stage(x)``."""
-    return x + stage(x)
 
 
 class AggregatorLayer(nn.Module):
@@ -106,7 +102,7 @@ class AggregatorLayer(nn.Module):
         category, positions = partial(category, guidance=category.prepare(text)), token_chunk // (batch * classes)
         pooling = self.train_pooling if self.training else self.test_pooling
         if pooling == 1:
-            return in_chunks(partial(residual, category), x, positions, 2, recompute, overwrite)
+            return in_chunks(lambda piece: piece + category(piece), x, positions, 2, recompute, overwrite)
         pooled = F.avg_pool2d(rearrange(x, "b t (h w) c -> (b t) c h w", h=grid[0]), pooling)
         size = pooled.shape[-2:]
         pooled = rearrange(pooled, "(b t) c h w -> b t (h w) c", b=batch)
@@ -133,7 +129,8 @@ class Aggregator(nn.Module):
         window_size: window of the spatial aggregation, tokens.
         pooling_size: (training, evaluation) average pooling before class aggregation, tokens.
         padded_classes: class attention is padded to this many classes. Larger vocabularies are cut to that many,
-            image by image by their highest similarity, unless ``aggregate_all``.
+            image by image by their highest similarity, unless ``aggregate_all``; classes to keep come first, and
+            are all kept where there are more of them.
         aggregate_all: aggregate every class of vocabularies larger than ``padded_classes``.
         guidance_dims: channels of the projected appearance and text guidance.
         decoder_dims: channels after each decoder stage.
@@ -180,19 +177,27 @@ class Aggregator(nn.Module):
             logit_layer(decoder_dims[1]),
         )
 
-    def forward(self, image_features: Tensor, text_features: Tensor, decoder_guidance: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        decoder_guidance: Sequence[Tensor],
+        kept: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Logits of every class.
 
         Args:
             image_features: B×E×h×w dense image features.
             text_features: T×P×E class embeddings, one vocabulary for all images.
             decoder_guidance: B×G1×2h×2w and B×G2×4h×4w features of intermediate encoder blocks.
+            kept: of each image, classes (int64) that are aggregated in any case, such as those its labels name.
 
         Returns:
             B×T×4h×4w logits, in the precision of autocast where it is enabled.
         """
         device, channels = image_features.device, self.embed.out_channels
-        tokens = self.aggregated(len(text_features)) * image_features[0, 0].numel()  # of an image
+        aggregated = self.aggregated(len(text_features))
+        tokens = aggregated * image_features[0, 0].numel()  # of an image
         token_chunk = self.token_chunk or max(numbers_at_once(device) // channels, 1)
         recompute = self.recompute
         if recompute is None:
@@ -201,11 +206,14 @@ class Aggregator(nn.Module):
         guidance = [
             F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
         ]
-        together = max(token_chunk // tokens, 1)
-        images = zip(*(each.split(together) for each in (image_features, appearance, *guidance)), strict=True)
+        kept = [text_features.new_empty(0, dtype=torch.long)] * len(image_features) if kept is None else kept
+        alone = any(len(classes) > aggregated for classes in kept)  # images then differ in how many they have
+        together = 1 if alone else max(token_chunk // tokens, 1)
+        groups = (each.split(together) for each in (image_features, appearance, *guidance))
+        named = [kept[first : first + together] for first in range(0, len(kept), together)]
         logits = [
-            self.aggregate(features, text_features, appearance, guidance, token_chunk, recompute)
-            for features, appearance, *guidance in images
+            self.aggregate(features, text_features, classes, appearance, guidance, token_chunk, recompute)
+            for classes, features, appearance, *guidance in zip(named, *groups, strict=True)
         ]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
@@ -217,6 +225,7 @@ class Aggregator(nn.Module):
         self,
         image_features: Tensor,
         text_features: Tensor,
+        kept: Sequence[Tensor],
         appearance: Tensor,
         decoder_guidance: Sequence[Tensor],
         token_chunk: int,
@@ -228,10 +237,12 @@ class Aggregator(nn.Module):
         with torch.autocast(image_features.device.type, enabled=False):
             cost = cost_volume(image_features.to(full), text_features.to(full))
         text = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
-        selected, kept = None, self.aggregated(num_classes)
-        if kept < num_classes:
-            similarity = cost.amax(dim=(2, 3, 4))  # the highest at any token
-            selected = similarity.topk(kept, sorted=False).indices
+        selected, count = None, max(self.aggregated(num_classes), *map(len, kept))
+        if count < num_classes:
+            similarity = cost.detach().amax(dim=(2, 3, 4))  # the highest at any token
+            for row, classes in zip(similarity, kept, strict=True):
+                row.index_fill_(0, classes, math.inf)
+            selected = similarity.topk(count, sorted=False).indices
             cost, text = cost[torch.arange(batch, device=cost.device)[:, None], selected], text[selected]
         cost = rearrange(cost, "b t p h w -> (b t) p h w").contiguous(memory_format=torch.channels_last)
         x = rearrange(self.embed(cost), "(b t) c h w -> b t (h w) c", b=batch)

@@ -50,8 +50,8 @@ class CATSegHead(nn.Module):
             guidance_dims=tuple(head.GUIDANCE_PROJECTED_DIMS),
             decoder_dims=tuple(head.DECODER_DIMS),
             decoder_guidance_dims=tuple(zip(guidance_dims, head.DECODER_GUIDANCE_PROJECTED_DIMS, strict=True)),
-            token_chunk=head.TOKEN_CHUNK,
-            recompute=head.RECOMPUTE,
+            token_chunk=None if head.TOKEN_CHUNK == "auto" else head.TOKEN_CHUNK,
+            recompute=None if head.RECOMPUTE == "auto" else head.RECOMPUTE,
         )
         return {
             "aggregator": aggregator,
@@ -59,17 +59,24 @@ class CATSegHead(nn.Module):
             "guidance_dims": guidance_dims,
         }
 
-    def forward(self, image_features: Tensor, hidden: Sequence[Tensor], text_features: Tensor) -> Tensor:
+    def forward(
+        self,
+        image_features: Tensor,
+        hidden: Sequence[Tensor],
+        text_features: Tensor,
+        kept: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Logits of every class.
 
         Args:
             image_features: B×C×h×w dense features of the encoder.
             hidden: two B×D×h×w outputs of encoder blocks, the earlier first.
             text_features: T×P×C class embeddings.
+            kept: of each image, classes that are aggregated in any case, see :class:`Aggregator`.
 
         Returns:
             B×T×4h×4w.
         """
         earlier, later = hidden
         guidance = [self.upsample1(earlier), self.upsample2(later)]
-        return self.aggregator(image_features, text_features, guidance)
+        return self.aggregator(image_features, text_features, guidance, kept)

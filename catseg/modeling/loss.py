@@ -19,9 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from catseg.modeling.chunks import numbers_at_once
 
 
-def binary_cross_entropy(
-    logits: Tensor, sem_seg: Tensor, ignore_label: int, class_chunk: int | None = None
-) -> Tensor:
+def binary_cross_entropy(logits: Tensor, sem_seg: Tensor, ignore_label: int, class_chunk: int | None = None) -> Tensor:
     """Mean binary cross-entropy with logits at label resolution.
 
     >>> logits, labels = torch.randn(2, 5, 24, 24), torch.randint(5, (2, 96, 96))

@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.factory": ["build_encoder"],
         "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
         "models.weights": ["load_encoder_weights", "save_encoder"],
-        "segmenter": ["Segmentation", "Segmenter", "load_segmenter", "segment"],
+        "segmentation": ["Segmentation"],
+        "segmenter": ["Segmenter", "load_segmenter", "segment"],
     },
 )

@@ -1,11 +1,15 @@
 """Building an encoder by name: a CLIP of open_clip, or of a plug-in, with weights."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import open_clip
 from torch import nn
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import ConfigError, in_brief
+from d2host.engine.tensors import check_state_dict
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.towers.select import advice
@@ -14,6 +18,7 @@ from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
 
 RANDOM = "random"  # as weights: those a model is initialised with
+EXTRA = "pip install transformers, or this project with its extra [siglip]"
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
 
     Raises:
         ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
+        CheckpointError: the tag's weights are not finite, or degenerate.
     """
     check_name(name)
     added = from_plugins("encoders")
@@ -41,16 +47,34 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     if name in added:
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
     try:
-        clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
-    except (OSError, RuntimeError, ImportError) as error:
+        with _silent_of_random_weights():
+            clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
+    except Exception as error:  # whatever the library meets in the network, in a file, or among the packages
+        reason = f"{type(error).__name__}: {in_brief(error)}"
         if tag is None:
-            raise ConfigError(f"encoder '{name}' cannot be built ({type(error).__name__}: {error})") from error
+            raise ConfigError(f"encoder '{name}' cannot be built ({reason}): choose another") from error
         raise ConfigError(
-            f"weights '{tag}' of '{name}' could not be downloaded or read ({type(error).__name__}: {error}): check "
-            "the network, or download the file by hand and give its path"
+            f"weights '{tag}' of '{name}' could not be downloaded or read ({reason}): check the network, or download "
+            "the file by hand and give its path"
         ) from error
+    if tag is not None:
+        check_state_dict(clip.state_dict(), f"the file of weights '{tag}' of '{name}'")
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
+
+
+@contextmanager
+def _silent_of_random_weights() -> Iterator[None]:
+    """Keep open_clip from warning of random weights where those of a file come next, or random ones are asked for."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "initialized randomly" not in record.getMessage()
+
+    logging.getLogger().addFilter(wanted)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(wanted)
 
 
 def check_name(name: str) -> None:
@@ -60,7 +84,11 @@ def check_name(name: str) -> None:
         ConfigError: naming those that come closest.
     """
     added = from_plugins("encoders")
-    if name not in added and open_clip.get_model_config(name) is None:
+    try:
+        known = name in added or open_clip.get_model_config(name) is not None
+    except (OSError, ValueError) as error:  # of a model by its folder or repository
+        raise ConfigError(f"encoder '{name}' cannot be read ({error}): {advice(name, added)}") from error
+    if not known:
         raise ConfigError(f"encoder '{name}' is unknown: {advice(name, added)}")
 
 
@@ -99,12 +127,18 @@ class _OpenCLIPTokenizer:
                 self._tokenizer = open_clip.get_tokenizer(self.name)
             except ImportError as error:
                 raise ConfigError(
-                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): "
-                    f"pip install {error.name or 'transformers'}"
+                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): {EXTRA}"
                 ) from error
-            except OSError as error:
-                raise ConfigError(f"the tokenizer of '{self.name}' could not be downloaded: {error}") from error
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the tokenizer of '{self.name}' could not be downloaded ({in_brief(error)}): check the network"
+                ) from error
         return self._tokenizer(texts)
+
+
+def resolve_weights(weights: str) -> str:
+    """The file behind a name that a plug-in adds; anything else as it is."""
+    return str(from_plugins("weights").get(weights, weights))
 
 
 def build_encoder(
@@ -134,7 +168,7 @@ def build_encoder(
     if not weights:
         check_name(name)
         raise ConfigError(f"encoder '{name}' has no weights: give {known_weights(name)}")
-    source = str(from_plugins("weights").get(weights, weights))
+    source = resolve_weights(weights)
     path = source if source != RANDOM and is_weight_file(source) else None
     metadata = read_metadata(path) if path else {}
     model = create_clip(name, tag=None if path or source == RANDOM else source)
