@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from catseg.modeling.category import ClassAggregation
-from catseg.modeling.chunks import in_chunks, needs_recomputation, numbers_at_once
+from catseg.modeling.chunks import CACHED, in_chunks, needs_recomputation, numbers_at_once
 from catseg.modeling.decoder import Decoder, GuidedUpsample, logit_layer
 from catseg.modeling.fused import fused_form, observed
 from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
@@ -198,7 +198,7 @@ class Aggregator(nn.Module):
         device, channels = image_features.device, self.embed.out_channels
         aggregated = self.aggregated(len(text_features))
         tokens = aggregated * image_features[0, 0].numel()  # of an image
-        token_chunk = self.token_chunk or max(numbers_at_once(device) // channels, 1)
+        token_chunk = self.token_chunk or max(numbers_at_once(device, CACHED) // channels, 1)
         recompute = self.recompute
         if recompute is None:
             recompute = needs_recomputation(device, len(image_features) * tokens * channels)

@@ -8,18 +8,20 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CACHED = 884_736  # numbers: 3.4 MB in float32, 6,912 tokens of 128 channels
+STREAMED = 2**22  # numbers: 17 MB in float32
 ALIVE = 16  # tensors of a chunk's size, float32, that a stage holds at a time, with its wider inner layers
 STORED = 100  # tensors of the tokens' size, float32, that the backward pass of the whole aggregation needs
 
 
-def numbers_at_once(device: torch.device) -> int:
+def numbers_at_once(device: torch.device, on_cpu: int = STREAMED) -> int:
     """How many numbers the input of a stage should have.
 
-    On a CPU a chunk and what becomes of it should stay in the cache, whatever there is of memory. A GPU wants few
-    launches of large kernels: half of its free memory is filled. Other devices are not bounded.
+    On a CPU as many as :data:`STREAMED`, or, where a stage multiplies matrices, :data:`CACHED`, so that a chunk and
+    what becomes of it stay in the cache. A GPU wants few launches of large kernels: half of its free memory is filled.
+    Other devices are not bounded.
     """
     if device.type == "cpu":
-        return CACHED
+        return on_cpu
     if device.type != "cuda":
         return sys.maxsize
     return free_memory(device) // 2 // (4 * ALIVE)
