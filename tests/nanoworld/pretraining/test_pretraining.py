@@ -95,6 +95,7 @@ def test_the_vfm_learns_from_both_terms():
 def test_a_run_leaves_weights_and_goes_on_where_it_was(tmp_path, kind):
     size = ["MODEL.PRETRAINING.PHOTO_SIZE", "32", "MODEL.PRETRAINING.VIEW_SIZE", "32", "SOLVER.IMS_PER_BATCH", "2"]
     run = ["SOLVER.MAX_ITER", "3", "SOLVER.CHECKPOINT_PERIOD", "1", "TEST.EVAL_PERIOD", "0", "SOLVER.WARMUP_ITERS", "1"]
+    run += ["TEST.MAX_IMAGES", "2"]
     options = ["MODEL.PRETRAINING.KIND", kind, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path), *size, *run]
     cfg = get_pretraining_cfg("", [*options, "DATALOADER.NUM_WORKERS", "0"])
     torch.manual_seed(0)
