@@ -87,8 +87,7 @@ class DenseCLIP(nn.Module):
         self.image_size = self.image_tower.image_size
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
-        projection = self.text_tower.text.text_projection
-        self.embed_dim = projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+        self.embed_dim = self.image_tower.embed_dim
 
     @property
     def uses_quick_gelu(self) -> bool:
@@ -214,7 +213,7 @@ class DenseCLIP(nn.Module):
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters that text embeddings depend on."""
         image = {id(parameter) for parameter in self.clip.visual.parameters()}
-        return [parameter for parameter in self.clip.parameters() if id(parameter) not in image]
+        return [parameter for parameter in self.text_tower.text.parameters() if id(parameter) not in image]
 
     def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """B×L×K tokens → B×K×h×w, prefix dropped."""

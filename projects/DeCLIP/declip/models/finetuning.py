@@ -28,7 +28,7 @@ class FinetunePolicy(str, Enum):
 
 
 SHARED_PROJECTIONS = ("attn.in_proj_weight", "attn.in_proj_bias", "attn.qkv.weight", "attn.qkv.bias")
-QUERY_AND_VALUE = ("attn.q_proj.", "attn.v_proj.")
+QUERY_AND_VALUE = ("attn.q_proj.", "attn.v_proj.", "attn.q_bias", "attn.v_bias")
 POSITIONS = ("positional_embedding", "pos_embed")
 
 

@@ -37,17 +37,26 @@ class ImageTower(ABC):
         patch_size: side of a patch, pixels.
         image_size: native side of the input, pixels.
         width: D.
+        embed_dim: E.
         num_heads: attention heads.
         num_prefix_tokens: tokens before the patches.
         pooled_tokens: how many of the first tokens the image embedding depends on once all blocks have run; None: all.
+        norms_first: whether a block norms what its attention takes, not what it gives.
     """
 
     patch_size: int
     image_size: int
     width: int
+    embed_dim: int
     num_heads: int
     num_prefix_tokens: int
     pooled_tokens: int | None = None
+    norms_first: bool = True
+
+    @staticmethod
+    @abstractmethod
+    def missing(visual: nn.Module) -> str:
+        """What keeps open_clip's module from being such a tower, in words; empty where nothing does."""
 
     @property
     @abstractmethod
