@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from timm.models import vision_transformer_hybrid
 from timm.models.vitamin import VitCfg
 from torch import nn
 
@@ -32,7 +33,7 @@ TRUNK = {"embed_dim": 48, "depth": 3, "num_heads": 3, "patch_size": 16, "img_siz
 VITAMIN = {"patch_size": 1, "embed_cfg": VitCfg(embed_dim=(8, 8, 48), depths=(1, 1, 1), stem_width=8)}
 TRUNKS = {
     "pe": {"ref_feat_shape": (4, 4)},
-    "mobileclip": {"embed_dim": 768, "patch_size": 1, "mlp_ratio": 0.25},  # its convolutions are as wide as its tokens
+    "mobileclip": {"patch_size": 1},
     "vitamin": VITAMIN,
     "vitamin-xl": VITAMIN,
 }
@@ -68,8 +69,11 @@ def build(family, drop_path=0.0, patch_drop=0.0, text=(), **options):
     sizes = {"embed_dim": 48 if vision.get("timm_proj") == "none" else 24, "vision_cfg": vision, "text_cfg": text_cfg}
     if family == "coca":
         sizes["multimodal_cfg"] = TEXT
-    create = timm.create_model
-    with mock.patch.object(timm, "create_model", lambda *a, **k: create(*a, **k, **TRUNK | TRUNKS.get(family, {}))):
+    create, stem = timm.create_model, vision_transformer_hybrid.ConvStem
+    with (
+        mock.patch.object(timm, "create_model", lambda *a, **k: create(*a, **k, **TRUNK | TRUNKS.get(family, {}))),
+        mock.patch.object(vision_transformer_hybrid, "ConvStem", lambda **k: stem(**k | {"channels": (8, 8, 48)})),
+    ):
         clip = open_clip.create_model(name, pretrained_text=False, **sizes)
     generator = torch.Generator().manual_seed(0)
     for parameter in clip.parameters():

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
@@ -88,6 +89,14 @@ class DenseCLIP(nn.Module):
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
         self.embed_dim = self.image_tower.embed_dim
+
+    def train(self, mode: bool = True) -> "DenseCLIP":
+        """As usual, but batch norms (of convolutional stems) keep the statistics that they were trained with."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     @property
     def uses_quick_gelu(self) -> bool:

@@ -1,6 +1,7 @@
 """Building an encoder by name: a CLIP of open_clip, or of a plug-in, with weights."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import open_clip
 from torch import nn
@@ -28,7 +29,8 @@ class ClipModel:
 def create_clip(name: str, tag: str | None = None) -> ClipModel:
     """Create a model by open_clip name, with random weights or those of a pretrained tag.
 
-    Without a tag nothing is downloaded.
+    Without a tag nothing is downloaded but the configuration of a text tower that Hugging Face's hub keeps, and the
+    statistics are those of the name's first tag.
 
     Raises:
         ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
@@ -40,8 +42,16 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
         raise ConfigError(f"weights '{tag}' of '{name}' are unknown: give {known_weights(name)}")
     if name in added:
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
+    hub_name = open_clip.get_model_config(name)["text_cfg"].get("hf_model_name")
+    if hub_name and find_spec("transformers") is None:
+        raise ConfigError(
+            f"encoder '{name}' has the text tower of {hub_name}, which needs a package that is not installed: "
+            "pip install transformers sentencepiece"
+        )
+    published = open_clip.get_pretrained_cfg(name, tag or tags[0]) if tags else {}
+    statistics = {key: published[key] for key in ("mean", "std") if published.get(key)}
     try:
-        clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
+        clip = open_clip.create_model(name, tag, pretrained_text=False, force_preprocess_cfg=statistics)
     except (OSError, RuntimeError, ImportError) as error:
         if tag is None:
             raise ConfigError(f"encoder '{name}' cannot be built ({type(error).__name__}: {error})") from error
@@ -142,8 +152,8 @@ def build_encoder(
         model.clip,
         name=name,
         tokenizer=load_tokenizer(name),
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
+        pixel_mean=metadata.get("pixel_mean", model.pixel_mean),
+        pixel_std=metadata.get("pixel_std", model.pixel_std),
         context=_parse(ContextType, "context", context or metadata.get("context", "qk")),
         attention_scale=_parse(
             AttentionScale, "attention_scale", attention_scale or metadata.get("attention_scale", "sqrt_d")
