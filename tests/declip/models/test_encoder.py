@@ -192,9 +192,7 @@ def test_a_text_tower_without_its_package_names_the_package(monkeypatch):
         declip.build_encoder("roberta-ViT-B-32", "random")
 
 
-@pytest.mark.parametrize(
-    ("name", "mean"), [("ViT-B-16-SigLIP2", 0.5), ("MobileCLIP-B", 0.0), ("ViT-B-16", 0.48145466)]
-)
+@pytest.mark.parametrize(("name", "mean"), [("ViT-B-16-SigLIP2", 0.5), ("MobileCLIP-B", 0.0), ("ViT-B-16", 0.48145466)])
 def test_statistics_are_those_of_the_published_weights_also_without_them(name, mean, monkeypatch):
     monkeypatch.setattr("open_clip.create_model", lambda *a, force_preprocess_cfg, **k: force_preprocess_cfg)
     monkeypatch.setattr("open_clip.get_model_preprocess_cfg", lambda clip: clip)

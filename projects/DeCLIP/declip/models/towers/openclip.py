@@ -1,4 +1,4 @@
-"""open_clip's own vision transformer: OpenAI's ViT-B-16 and ViT-L-14-336, LAION's and DataComp's, CLIPA, CoCa, ``nano``.
+"""open_clip's own vision transformer: OpenAI's, LAION's and DataComp's ViTs, CLIPA, CoCa and ``nano``.
 
 CoCa pools by attention, with queries of which the first is the image's. Each token passes that pool alone, as it does
 that of SigLIP (:mod:`declip.models.towers.timm`).

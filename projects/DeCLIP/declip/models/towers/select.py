@@ -19,7 +19,7 @@ from declip.models.towers.timm import EVA_BLOCKS, VitTower
 KINDS = {  # of image towers without an adapter, and why
     "ModifiedResNet": "its image tower is convolutional",
     "ConvNeXt": "its image tower is convolutional",
-    "FastVit": "its image tower is convolutional",
+    "FastVit": "its image tower ends in a convolution",
     "SwinTransformer": "its image tower attends within windows",
     "VisionTransformerRelPos": "its image tower has relative positions of its native grid alone",
 }
