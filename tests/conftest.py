@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
+pytest_plugins = ["small_encoders"]
+
 
 @pytest.fixture(scope="session")
 def run_here():
