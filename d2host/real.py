@@ -19,6 +19,7 @@ from detectron2.modeling import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
+    Backbone,
     build_backbone,
     build_model,
     build_sem_seg_head,

@@ -21,6 +21,20 @@ class ShapeSpec:
     stride: int | None = None
 
 
+class Backbone(nn.Module):
+    """What makes named feature maps of images; subclasses say their shapes by :meth:`output_shape`.
+
+    Attributes:
+        size_divisibility: pixels that both sides of its input are a multiple of; 0: any sides.
+    """
+
+    size_divisibility = 0
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Name → channels and stride of every map that ``forward`` returns."""
+        raise NotImplementedError
+
+
 def build_model(cfg) -> nn.Module:
     """The meta-architecture named by ``MODEL.META_ARCHITECTURE``, on ``MODEL.DEVICE``; weights are not loaded."""
     return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).to(torch.device(cfg.MODEL.DEVICE))

@@ -153,7 +153,7 @@ class DenseCLIP(nn.Module):
         tower, last = self.image_tower, self.num_blocks - 1
         for context in contexts:
             self._check_context(context)
-            self._check_blocks(hidden_blocks, context)
+            self.check_blocks(hidden_blocks, context)
         hidden = {}
         tokens = tower.embed(images)
         for index in range(last):
@@ -243,7 +243,12 @@ class DenseCLIP(nn.Module):
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
             )
 
-    def _check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
+    def check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
+        """Refuse blocks that have no hidden features under a context type.
+
+        Raises:
+            ConfigError: naming those that have.
+        """
         count = self.num_blocks - 1 if context.decoupled else self.num_blocks
         for index in hidden_blocks:
             if not 0 <= index < count:
