@@ -35,8 +35,9 @@ def _add_models(cfg: CfgNode) -> None:
     encoder.CONTEXT = "qk"  # q, k, v, qk, all, maskclip, vanilla, catseg
     encoder.ATTENTION_SCALE = "sqrt_d"  # sqrt_d, none
     teacher = cfg.MODEL.TEACHER = CfgNode()
-    teacher.NAME = "dinov2_vitb14"  # dinov2_vit{b,l}14, dino_vitb{8,16}, sam_vit{b,l}, nano-vfm, any timm ViT
+    teacher.NAME = "dinov2_vitb14"  # dinov2_vit{s,b,l}14, dinov3_vit{s,b,l}16, ..., nano-vfm, or any timm ViT
     teacher.WEIGHTS = "pretrained"  # pretrained (downloaded), random, or a weight file
+    teacher.LAYER = -1  # the block whose output is its feature, from 0; -1: the last
     teacher.PRECISION = "fp32"  # of the teacher's forward pass: fp32, bf16, fp16
     distill = cfg.MODEL.DISTILL = CfgNode()
     distill.TERMS = ["content", "context"]  # the losses whose weighted sum is learned, each with a node below
