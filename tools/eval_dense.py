@@ -3,9 +3,10 @@
 
 tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --datasets all
 tools/eval_dense.py --encoder ViT-B-16 --weights openai --contexts vanilla maskclip q qk --datasets voc21 ade150
+tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --contexts qk proxy:dinov2_vitb14
 tools/eval_dense.py --encoder nano --weights nano-clip --contexts vanilla maskclip q qk --datasets nano_val
 
-Prints a table (mIoU, context types by datasets) and writes it with per-class results under --output.
+Prints a table (mIoU, contexts by datasets) and writes it with per-class results under --output.
 """
 
 import argparse
@@ -28,6 +29,7 @@ def main(args: argparse.Namespace) -> None:
     from d2host.engine.setup import resolve_device
     from declip import build_encoder
     from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
+    from declip.models.other_contexts import parse_context
 
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
@@ -46,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         num_workers=args.num_workers,
         cache=args.cache,
     )
-    contexts = [ContextType(name) for name in args.contexts] if args.contexts else [encoder.context]
+    contexts = [parse_context(name, args.proxy_weights) for name in args.contexts or [encoder.context.value]]
     evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
 
 
@@ -75,8 +77,9 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
     add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
-    kinds = [kind.value for kind in ContextType]
-    add("--contexts", nargs="+", choices=kinds, help="how the last block attends, a row each (default: as the weights)")
+    kinds = ", ".join([*(kind.value for kind in ContextType), "neighbours", "proxy:<foundation model>"])
+    add("--contexts", nargs="+", help=f"how the last block attends, a row each: {kinds} (default: as the weights)")
+    add("--proxy-weights", default="pretrained", help="of the proxies: pretrained, random, or a weight file")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
     add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")

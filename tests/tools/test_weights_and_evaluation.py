@@ -36,6 +36,7 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
             "--contexts",
             "vanilla",
             "qk",
+            "proxy:nano-vfm",
             "--prompts",
             "name",
         ),
@@ -43,9 +44,14 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "out/results.json").read_text())
-    assert set(results) == {"vanilla", "qk"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
+    assert set(results) == {"vanilla", "qk", "proxy:nano-vfm"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
     assert "| vanilla" in (tmp_path / "out/results.md").read_text()
     assert (tmp_path / "out/qk/nano_val/per_class.csv").is_file() and list((tmp_path / "out").rglob("*.png"))
+
+
+def test_eval_dense_names_unknown_contexts(tool):
+    result = tool("eval_dense.py", "--encoder", "nano", "--weights", "random", "--contexts", "qk", "qkv")
+    assert result.returncode == 2 and "error: context 'qkv' is unknown: choose one of" in result.stderr
 
 
 def test_eval_dense_names_unknown_datasets(tool):

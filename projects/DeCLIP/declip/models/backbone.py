@@ -152,7 +152,7 @@ class DenseCLIPBackbone(Backbone):
         number, encoder = name.removeprefix(BLOCK), self.encoder
         if not name.startswith(BLOCK) or not number.isdecimal():
             raise ConfigError(f"'{encoder.name}' has no feature map '{name}': choose {DENSE}, {BLOCK}0, {BLOCK}1, ...")
-        encoder.check_blocks((int(number),), encoder.context)
+        encoder.check_context(encoder.context, (int(number),))
         return int(number)
 
     def _freeze_what_no_map_depends_on(self) -> None:

@@ -8,7 +8,6 @@ Source: DeCLIP (CVPR 2025), Sec. 3.1.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,27 +19,12 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from d2host.engine.errors import ConfigError
-from declip.models.attention import decoupled_attention
+from declip.models.attention import Context, decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
+from declip.models.features import DenseFeatures
 from declip.models.towers import Tokens, select_tower
 
 TEXT_CHUNK = 512  # prompts encoded at once
-
-
-@dataclass(frozen=True)
-class DenseFeatures:
-    """What :meth:`DenseCLIP.encode_dense` returns.
-
-    Attributes:
-        content: B×C×h×w features in the shared image-text space, not L2-normalised (Eq. 5).
-        context: B×(h*w)×D per projection the context type uses, heads concatenated, without class token (Eq. 4);
-            empty for ``vanilla``, ``maskclip`` and ``catseg``.
-        hidden: B×D×h×w output of each block asked for, by block index.
-    """
-
-    content: Tensor
-    context: tuple[Tensor, ...]
-    hidden: dict[int, Tensor]
 
 
 class DenseCLIP(nn.Module):
@@ -80,7 +64,6 @@ class DenseCLIP(nn.Module):
         self.recompute = False
         self.key_hooks: tuple[RemovableHandle, ...] = ()
         self.image_tower, self.text_tower = select_tower(clip, name)
-        self._check_context(context)
         self._tokenizer = tokenizer
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -89,6 +72,7 @@ class DenseCLIP(nn.Module):
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
         self.embed_dim = self.image_tower.embed_dim
+        self.check_context(context)
 
     def train(self, mode: bool = True) -> "DenseCLIP":
         """As usual, but batch norms (of convolutional stems) keep the statistics that they were trained with."""
@@ -106,6 +90,10 @@ class DenseCLIP(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""
         return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """The inverse of :meth:`normalize`: floating point in 0..255."""
+        return 255 * (images * self.pixel_std + self.pixel_mean)
 
     def forward(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
         """As :meth:`encode_dense`."""
@@ -132,9 +120,9 @@ class DenseCLIP(nn.Module):
         return self(images, hidden_blocks)
 
     def encode_contexts(
-        self, images: Tensor, contexts: Sequence[ContextType], hidden_blocks: Sequence[int] = ()
-    ) -> dict[ContextType, DenseFeatures]:
-        """What :meth:`encode_dense` gives under each of several context types.
+        self, images: Tensor, contexts: Sequence[ContextType | Context], hidden_blocks: Sequence[int] = ()
+    ) -> dict[ContextType | Context, DenseFeatures]:
+        """What :meth:`encode_dense` gives under each of several context types, or contexts from elsewhere.
 
         They differ in the last block alone, so the blocks before it run once. Stochastic depth of the tower acts in
         training; patch dropout does not, as every patch has to be there.
@@ -152,8 +140,7 @@ class DenseCLIP(nn.Module):
         grid = self._grid(images)
         tower, last = self.image_tower, self.num_blocks - 1
         for context in contexts:
-            self._check_context(context)
-            self.check_blocks(hidden_blocks, context)
+            self.check_context(context, hidden_blocks)
         hidden = {}
         tokens = tower.embed(images)
         for index in range(last):
@@ -165,24 +152,31 @@ class DenseCLIP(nn.Module):
                 hidden[index] = self._as_map(tokens.x, grid)
         features = {}
         for context in contexts:
-            x, projections = self._last_block(tokens, context)
+            x, projections = self._last_block(tokens, context, images, grid)
             own = {last: self._as_map(x, grid)} if last in hidden_blocks else {}
             features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
         return features
 
-    def _last_block(self, tokens: Tokens, context: ContextType) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output tokens B×L×D and context features of the last block under a context type."""
+    def _last_block(
+        self, tokens: Tokens, context: ContextType | Context, images: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output tokens B×L×D and context features of the last block under a context."""
         tower = self.image_tower
         if context is ContextType.VANILLA:
             return tower.run_block(self.num_blocks - 1, tokens).x, ()
+        prefix = tower.num_prefix_tokens
         projections = tower.last_projections(tokens.x)
-        heads = (rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections)
-        attended = decoupled_attention(*heads, context, self.attention_scale)
+        heads = [rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections]
+        if isinstance(context, Context):
+            patches = (each[:, :, prefix:] for each in heads)
+            attended, used = context(self.denormalize(images), grid, *patches), ()
+            attended = F.pad(attended, (0, 0, prefix, 0))  # dropped with the prefix of any map
+        else:
+            attended, used = decoupled_attention(*heads, context, self.attention_scale), context.projections
         content = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
         if not context.decoupled:
             content = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, content)
-        patches = slice(tower.num_prefix_tokens, None)
-        return content, tuple(projections[which][:, patches] for which in context.projections)
+        return content, tuple(projections[which][:, prefix:] for which in used)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
@@ -237,18 +231,16 @@ class DenseCLIP(nn.Module):
             )
         return height // self.patch_size, width // self.patch_size
 
-    def _check_context(self, context: ContextType) -> None:
+    def check_context(self, context: ContextType | Context, hidden_blocks: Sequence[int] = ()) -> None:
+        """Refuse a context type that the tower cannot have, or blocks without hidden features under it.
+
+        Raises:
+            ConfigError: naming what it can have.
+        """
         if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
             raise ConfigError(
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
             )
-
-    def check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
-        """Refuse blocks that have no hidden features under a context type.
-
-        Raises:
-            ConfigError: naming those that have.
-        """
         count = self.num_blocks - 1 if context.decoupled else self.num_blocks
         for index in hidden_blocks:
             if not 0 <= index < count:

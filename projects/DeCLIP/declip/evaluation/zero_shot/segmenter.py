@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from declip.data.batching import group_by_shape
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
-from declip.models.attention import ContextType
+from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.windows import WindowGrid
 
@@ -64,13 +64,15 @@ class ZeroShotSegmenter(nn.Module):
         return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
 
     @torch.no_grad()
-    def by_context(self, batch: Sequence[dict], contexts: Sequence[ContextType]) -> dict[ContextType, list[dict]]:
+    def by_context(
+        self, batch: Sequence[dict], contexts: Sequence[ContextType | Context]
+    ) -> dict[ContextType | Context, list[dict]]:
         """What :meth:`forward` gives under each of several context types, running the blocks before the last once."""
         protocol, patch_size = self.protocol, self.encoder.patch_size
         images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
         grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
         windows = [grid.cut(image) for grid, image in zip(grids, images, strict=True)]
-        results: dict[ContextType, list[dict]] = {context: [{} for _ in batch] for context in contexts}
+        results: dict[ContextType | Context, list[dict]] = {context: [{} for _ in batch] for context in contexts}
         for group in group_by_shape(each[0] for each in windows):
             chunks = torch.cat([windows[index] for index in group]).split(self.windows_at_once)
             logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
@@ -81,7 +83,7 @@ class ZeroShotSegmenter(nn.Module):
                     results[context][index]["sem_seg"] = labels
         return results
 
-    def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
+    def _cosines(self, windows: Tensor, contexts: Sequence[ContextType | Context]) -> Tensor:
         """Cosines of the patches of windows n×3×k×k with all names: n×K×N×g×g."""
         features = self.encoder.encode_contexts(windows, contexts).values()
         content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
