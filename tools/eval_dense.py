@@ -20,7 +20,7 @@ from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_prese
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import Templates
 
-SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
+SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold", "stitch")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -86,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--short-side", type=int, help="of the image, pixels (0: as it is)")
     add("--window", type=int, help="side of a window, pixels (0: the whole image)")
     add("--stride", type=int, help="between windows, pixels")
+    add("--stitch", action="store_const", const=True, help="windows meet in the last block, which sees the whole image")
     add("--logit-scale", type=float, help="factor on the cosines")
     add("--threshold", type=float, help="least probability of what is not background")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")

@@ -8,6 +8,7 @@ Source: DeCLIP (CVPR 2025), Sec. 3.1.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -137,46 +138,48 @@ class DenseCLIP(nn.Module):
         >>> [len(features.context) for features in both.values()]
         [2, 0]
         """
-        grid = self._grid(images)
-        tower, last = self.image_tower, self.num_blocks - 1
         for context in contexts:
             self.check_context(context, hidden_blocks)
-        hidden = {}
+        tokens, hidden = self.run_blocks(images, hidden_blocks)
+        features = {context: self.attend(tokens, context, images, hidden_blocks) for context in contexts}
+        return {context: replace(found, hidden=hidden | found.hidden) for context, found in features.items()}
+
+    def run_blocks(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> tuple[Tokens, dict[int, Tensor]]:
+        """Tokens of images before the last block, and B×D×h×w output of each block up to there that is asked for."""
+        grid, tower, hidden = self.grid(images), self.image_tower, {}
         tokens = tower.embed(images)
-        for index in range(last):
+        for index in range(self.num_blocks - 1):
             if self.recompute and torch.is_grad_enabled():
                 tokens = checkpoint(tower.run_block, index, tokens, use_reentrant=False)
             else:
                 tokens = tower.run_block(index, tokens)
             if index in hidden_blocks:
-                hidden[index] = self._as_map(tokens.x, grid)
-        features = {}
-        for context in contexts:
-            x, projections = self._last_block(tokens, context, images, grid)
-            own = {last: self._as_map(x, grid)} if last in hidden_blocks else {}
-            features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
-        return features
+                hidden[index] = self.as_map(tokens.x, grid)
+        return tokens, hidden
 
-    def _last_block(
-        self, tokens: Tokens, context: ContextType | Context, images: Tensor, grid: tuple[int, int]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output tokens B×L×D and context features of the last block under a context."""
-        tower = self.image_tower
-        if context is ContextType.VANILLA:
-            return tower.run_block(self.num_blocks - 1, tokens).x, ()
+    def attend(
+        self, tokens: Tokens, context: ContextType | Context, images: Tensor, hidden_blocks: Sequence[int] = ()
+    ) -> DenseFeatures:
+        """What the last block makes of the tokens of images, see :meth:`run_blocks`, under a context."""
+        grid, tower, last = self.grid(images), self.image_tower, self.num_blocks - 1
         prefix = tower.num_prefix_tokens
-        projections = tower.last_projections(tokens.x)
-        heads = [rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections]
-        if isinstance(context, Context):
-            patches = (each[:, :, prefix:] for each in heads)
-            attended, used = context(self.denormalize(images), grid, *patches), ()
-            attended = F.pad(attended, (0, 0, prefix, 0))  # dropped with the prefix of any map
+        if context is ContextType.VANILLA:
+            x, projections, used = tower.run_block(last, tokens).x, (), ()
         else:
-            attended, used = decoupled_attention(*heads, context, self.attention_scale), context.projections
-        content = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
-        if not context.decoupled:
-            content = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, content)
-        return content, tuple(projections[which][:, prefix:] for which in used)
+            projections = tower.last_projections(tokens.x)
+            heads = [rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections]
+            if isinstance(context, Context):
+                patches = (each[:, :, prefix:] for each in heads)
+                attended, used = context(self.denormalize(images), grid, *patches), ()
+                attended = F.pad(attended, (0, 0, prefix, 0))  # dropped with the prefix of any map
+            else:
+                attended, used = decoupled_attention(*heads, context, self.attention_scale), context.projections
+            x = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
+            if not context.decoupled:
+                x = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, x)
+        own = {last: self.as_map(x, grid)} if last in hidden_blocks else {}
+        context_features = tuple(projections[which][:, prefix:] for which in used)
+        return DenseFeatures(self.as_map(tower.project(x), grid), context_features, own)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
@@ -186,12 +189,11 @@ class DenseCLIP(nn.Module):
         Raises:
             ConfigError: a side is no multiple of the patch size.
         """
-        self._grid(images)
-        tower, last = self.image_tower, self.num_blocks - 1
-        tokens = tower.embed(images, drop_patches=True)
-        for index in range(last):
+        self.grid(images)
+        tower, tokens = self.image_tower, self.image_tower.embed(images, drop_patches=True)
+        for index in range(self.num_blocks - 1):
             tokens = tower.run_block(index, tokens)
-        return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
+        return tower.pool(tower.run_block(self.num_blocks - 1, tokens, tower.pooled_tokens).x)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts → N×L int64 token ids, on the encoder's device."""
@@ -218,11 +220,12 @@ class DenseCLIP(nn.Module):
         image = {id(parameter) for parameter in self.clip.visual.parameters()}
         return [parameter for parameter in self.text_tower.text.parameters() if id(parameter) not in image]
 
-    def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """B×L×K tokens → B×K×h×w, prefix dropped."""
         return rearrange(x[:, self.image_tower.num_prefix_tokens :], "b (h w) k -> b k h w", h=grid[0], w=grid[1])
 
-    def _grid(self, images: Tensor) -> tuple[int, int]:
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images; a ConfigError where a side is no multiple of the patch size."""
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size or not height * width:
             raise ConfigError(
@@ -232,11 +235,7 @@ class DenseCLIP(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
     def check_context(self, context: ContextType | Context, hidden_blocks: Sequence[int] = ()) -> None:
-        """Refuse a context type that the tower cannot have, or blocks without hidden features under it.
-
-        Raises:
-            ConfigError: naming what it can have.
-        """
+        """Refuse (ConfigError) a context that the tower cannot have, or blocks without hidden features under it."""
         if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
             raise ConfigError(
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"

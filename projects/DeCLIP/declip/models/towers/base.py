@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
@@ -71,6 +72,10 @@ class ImageTower(ABC):
             images: the images.
             drop_patches: let the tower's patch dropout act in training, which leaves no grid behind.
         """
+
+    def rotary_embedding(self, grid: tuple[int, int], device: torch.device) -> Tensor | None:
+        """What turns queries and keys on a grid of patches (see :class:`Tokens`); None: nothing does."""
+        return None
 
     def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """Tokens after block ``index``, run as CLIP has it.

@@ -130,19 +130,21 @@ class EvaTower(VitTower):
     def embed(self, images: Tensor, drop_patches: bool = False) -> Tokens:
         """See :class:`ImageTower`."""
         trunk, x = self.trunk, self.embed_patches(images)
-        rope = None if trunk.rope is None else self.rotary_embedding(self.grid(images), x.device)
+        rope = self.rotary_embedding(self.grid(images), x.device)
         if drop_patches and trunk.patch_drop is not None:
             x, kept = trunk.patch_drop(x)
             if rope is not None and kept is not None:
                 rope = apply_keep_indices_nlc(x, rope, kept).unsqueeze(1)
         return Tokens(trunk.norm_pre(x), rope)
 
-    def rotary_embedding(self, grid: tuple[int, int], device: torch.device) -> Tensor:
-        """Sines and cosines h*w×2d of a grid in the coordinates of the tower's reference grid, float32.
+    def rotary_embedding(self, grid: tuple[int, int], device: torch.device) -> Tensor | None:
+        """See :class:`ImageTower`; float32, in the coordinates of the tower's reference grid.
 
         timm's own module keeps those of one grid only.
         """
         rope = self.trunk.rope
+        if rope is None:
+            return None
         names = ("dim", "max_res", "temperature", "linear_bands", "in_pixels", "ref_feat_shape", "grid_offset")
         options = {name: getattr(rope, name) for name in (*names, "grid_indexing")}
         return torch.cat(build_rotary_pos_embed(list(grid), device=device, **options), dim=-1)
