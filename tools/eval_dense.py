@@ -37,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
     if args.weights == "random":
         logging.getLogger("catseg").warning("--weights is random: the numbers of such an encoder mean nothing")
-    encoder.to(resolve_device(args.device)).eval()
+    device = resolve_device(args.device)
+    encoder.to(device).eval()
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
         precision=Precision(args.precision),
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
         num_workers=args.num_workers,
         cache=args.cache,
     )
-    contexts = [parse_context(name, args.proxy_weights) for name in args.contexts or [encoder.context.value]]
+    contexts = [parse_context(name, args.proxy_weights, device) for name in args.contexts or [encoder.context.value]]
     evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
 
 

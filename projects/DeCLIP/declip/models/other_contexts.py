@@ -90,8 +90,10 @@ class NeighbourContext(Context):
         return torch.cat(content, dim=2)
 
 
-def parse_context(name: str, proxy_weights: str = PRETRAINED) -> ContextType | Context:
-    """A context by its name: a :class:`ContextType`, ``proxy:<foundation model>`` or ``neighbours``.
+def parse_context(
+    name: str, proxy_weights: str = PRETRAINED, device: torch.device | str = "cpu"
+) -> ContextType | Context:
+    """A context by its name: a :class:`ContextType`, ``proxy:<foundation model>`` (on ``device``) or ``neighbours``.
 
     Raises:
         ConfigError: the name is unknown, or the foundation model cannot be had.
@@ -100,7 +102,7 @@ def parse_context(name: str, proxy_weights: str = PRETRAINED) -> ContextType | C
     (<ContextType.QK: 'qk'>, 'neighbours')
     """
     if name.startswith(PROXY) and name != PROXY:
-        return ProxyContext(name.removeprefix(PROXY), proxy_weights)
+        return ProxyContext(name.removeprefix(PROXY), proxy_weights).to(device)
     if name == NEIGHBOURS:
         return NeighbourContext()
     kinds = [kind.value for kind in ContextType]

@@ -21,7 +21,7 @@ from declip.data.batching import group_by_shape
 from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
-from declip.models.attention import ContextType
+from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, embed_names
 
@@ -58,7 +58,7 @@ class RegionAccuracy:
         return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
 
 
-Kind = tuple[ContextType, RegionMethod]  # of a region's feature
+Kind = tuple[ContextType | Context, RegionMethod]  # of a region's feature
 
 
 def classify_regions(
@@ -75,7 +75,7 @@ def compare_regions(
     regions: RegionSet,
     side: int,
     *,
-    contexts: Sequence[ContextType],
+    contexts: Sequence[ContextType | Context],
     methods: Sequence[RegionMethod],
     max_images: int = 0,
     templates: Templates = Templates.PHOTO,
@@ -170,7 +170,10 @@ def _centers(boxes: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _region_features(
-    encoder: DenseCLIP, batch: Sequence[dict], contexts: Sequence[ContextType], methods: Sequence[RegionMethod]
+    encoder: DenseCLIP,
+    batch: Sequence[dict],
+    contexts: Sequence[ContextType | Context],
+    methods: Sequence[RegionMethod],
 ) -> dict[Kind, Tensor]:
     """Features M×C of all regions of a batch, by kind."""
     device = encoder.pixel_mean.device
@@ -191,10 +194,10 @@ def _region_features(
 
 
 def _dense_features(
-    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType]
-) -> list[dict[ContextType, Tensor]]:
+    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType | Context]
+) -> list[dict[ContextType | Context, Tensor]]:
     """C×h×w float32 per image and context type, in order; images of one shape go through the encoder together."""
-    found: list[dict[ContextType, Tensor]] = [{} for _ in images]
+    found: list[dict[ContextType | Context, Tensor]] = [{} for _ in images]
     for group in group_by_shape(images):
         stacked = encoder.normalize(torch.stack([images[index] for index in group]))
         for context, features in encoder.encode_contexts(stacked, contexts).items():

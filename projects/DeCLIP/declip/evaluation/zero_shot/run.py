@@ -118,7 +118,6 @@ class _ByContext(nn.Module):
         super().__init__()
         self.segmenter, self.contexts = segmenter, contexts
         self.elsewhere = nn.ModuleList(context for context in contexts if isinstance(context, Context))
-        self.elsewhere.to(segmenter.device)
 
     @property
     def device(self) -> torch.device:
