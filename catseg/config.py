@@ -107,6 +107,7 @@ def _add_test(cfg: CfgNode) -> None:
     test.SLIDING_WINDOW.SIZE = 640  # side of the square that test images are resized to
     test.SLIDING_WINDOW.KERNEL = 384  # side of a window
     test.SLIDING_WINDOW.OVERLAP = 0.333  # of neighbouring windows
+    test.SLIDING_WINDOW.STITCH = False  # windows meet in the encoder's last block, which sees the whole image
 
 
 def get_catseg_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:

@@ -25,7 +25,9 @@ from d2host.engine.errors import ConfigError, DataError
 from declip.data.datasets import class_names
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
+from declip.models.features import DenseFeatures
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.stitching import stitch
 from declip.models.templates import Templates
 from declip.models.zero_shot_classifier import ClassEmbeddings
 
@@ -104,6 +106,16 @@ class CATSeg(nn.Module):
             "hidden": ShapeSpec(channels=encoder.width, stride=encoder.patch_size),
         }
         side, window = options.GRID * encoder.patch_size, cfg.TEST.SLIDING_WINDOW
+        views = WholeImage(side)
+        if window.ENABLED:
+            views = SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP, window.STITCH)
+            if window.STITCH:
+                views.patches(options.GRID)  # refused at once where windows cannot be stitched
+                if encoder.num_blocks - 1 in options.GUIDANCE_BLOCKS:
+                    raise ConfigError(
+                        "MODEL.ENCODER.GUIDANCE_BLOCKS names the last block, in which stitched windows meet: choose "
+                        "earlier ones, or switch TEST.SLIDING_WINDOW.STITCH off"
+                    )
         return {
             "encoder": encoder,
             "head": build_sem_seg_head(cfg, shapes),
@@ -111,7 +123,7 @@ class CATSeg(nn.Module):
             "train_classes": class_names(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else (),
             "grid": options.GRID,
             "blocks": guidance_blocks(encoder, options.GUIDANCE_BLOCKS),
-            "views": SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP) if window.ENABLED else WholeImage(side),
+            "views": views,
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
 
@@ -159,6 +171,21 @@ class CATSeg(nn.Module):
         """Logits of every class for images B×3×H×W in 0..255, resized to what the encoder sees: B×K×4g×4g."""
         images = self.encoder.normalize(resize(images, (self.side, self.side)))
         features = self.encoder.encode_dense(images, self.blocks)
+        return self._decode(features, vocabulary)
+
+    def stitched_logits(self, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
+        """As :meth:`logits` of the views of an image 3×H×W, whose windows meet in the encoder's last block."""
+        encoder, patches = self.encoder, self.views.patches(self.side // self.encoder.patch_size)
+        views = encoder.normalize(resize(self.views.views(image), (self.side, self.side)))
+        square = encoder.normalize(resize(image[None], (patches.rows.length * encoder.patch_size,) * 2))
+        tokens, hidden = encoder.run_blocks(views[:-1], self.blocks)
+        stitched = encoder.attend(stitch(encoder, tokens, patches), encoder.context, square)
+        whole = encoder.encode_dense(views[-1:], self.blocks)
+        content = torch.cat([patches.cut(stitched.content[0]), whole.content])
+        guidance = {block: torch.cat([hidden[block], whole.hidden[block]]) for block in self.blocks}
+        return self._decode(DenseFeatures(content, (), guidance), vocabulary)
+
+    def _decode(self, features: DenseFeatures, vocabulary: Sequence[str]) -> Tensor:
         hidden = [features.hidden[block] for block in self.blocks]
         return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary))
 
@@ -175,7 +202,10 @@ class CATSeg(nn.Module):
         for sample in batched_inputs:
             image = self._image(sample)
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
-            logits = self.logits(self.views.views(image), self.vocabulary)
+            if isinstance(self.views, SlidingWindow) and self.views.stitch:
+                logits = self.stitched_logits(image, self.vocabulary)
+            else:
+                logits = self.logits(self.views.views(image), self.vocabulary)
             results.append({"sem_seg": segment(self.views, logits, size)})
         return results
 

@@ -14,6 +14,7 @@ Source: OV-Stitcher (arXiv 2604.08110).
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from d2host.engine.errors import ConfigError
@@ -56,7 +57,7 @@ def encode_stitched(
     >>> found[ContextType.QK].content.shape
     torch.Size([1, 128, 16, 20])
     """
-    patch, tower = encoder.patch_size, encoder.image_tower
+    patch = encoder.patch_size
     if window % patch or stride % patch:
         raise ConfigError(
             f"windows of {window} pixels every {stride} cannot be stitched with '{encoder.name}': both must be "
@@ -66,10 +67,26 @@ def encode_stitched(
         encoder.check_context(context)
     height, width = encoder.grid(image[None])
     windows = WindowGrid.of(image.shape[-2:], window, stride).cut(image).split(windows_at_once)
-    tokens = torch.cat([encoder.run_blocks(some)[0].x for some in windows])
-    maps = encoder.as_map(tokens, encoder.grid(windows[0]))  # n×D×g×g
-    patches = WindowGrid.of((height, width), window // patch, stride // patch).average(maps)  # D×h×w
-    prefix = tokens[:, : tower.num_prefix_tokens].mean(dim=0)
-    stitched = torch.cat([prefix, patches.flatten(1).T])[None]
-    whole = Tokens(stitched, tower.rotary_embedding((height, width), stitched.device))
+    tokens = Tokens(torch.cat([encoder.run_blocks(some)[0].x for some in windows]))
+    patches = WindowGrid.of((height, width), window // patch, stride // patch)
+    whole = stitch(encoder, tokens, patches)
     return {context: encoder.attend(whole, context, image[None]) for context in contexts}
+
+
+def stitch(encoder: DenseCLIP, tokens: Tokens, windows: WindowGrid) -> Tokens:
+    """Tokens of one image from those of its windows: patches and class tokens that several windows have are averaged.
+
+    Args:
+        encoder: that made them.
+        tokens: that enter its last block, n×(prefix + g*g)×D.
+        windows: of the image's grid of patches.
+
+    Returns:
+        1×(prefix + h*w)×D.
+    """
+    tower, prefix = encoder.image_tower, encoder.image_tower.num_prefix_tokens
+    grid = windows.rows.length, windows.columns.length
+    maps = rearrange(tokens.x[:, prefix:], "n (g h) d -> n d g h", g=windows.rows.extent)
+    patches = windows.average(maps).flatten(1).T
+    x = torch.cat([tokens.x[:, :prefix].mean(dim=0), patches])[None]
+    return Tokens(x, tower.rotary_embedding(grid, x.device))
