@@ -110,6 +110,8 @@ def test_blocks_that_this_project_does_not_run_are_refused():
         "vit_base_patch16_siglip_gap_224": "",
     }
     for name, missing in expected.items():
+        if not timm.is_model(name):
+            continue  # older
         visual = TimmModel("vit_tiny_patch16_224", 8)
         visual.trunk = timm.create_model(name, num_classes=0, **small)
         assert find_adapter(visual).missing(visual) == missing, name
