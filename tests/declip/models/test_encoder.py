@@ -186,6 +186,21 @@ def test_a_tokenizer_without_its_package_names_the_package(monkeypatch):
         load_tokenizer("ViT-B-16-SigLIP")(["a cat"])
 
 
+def test_a_hub_that_cannot_be_reached_gets_one_line(monkeypatch):
+    def unreachable(*args, **options):
+        raise OSError("We couldn't connect to 'https://huggingface.co'.\nCheck your internet connection")
+
+    monkeypatch.setattr("open_clip.get_tokenizer", unreachable)
+    with pytest.raises(
+        ConfigError, match=r"tokenizer of 'ViT-B-16-SigLIP2' cannot be had \(We .* Check .*\): .*HF_HOME"
+    ):
+        load_tokenizer("ViT-B-16-SigLIP2")(["a cat"])
+    monkeypatch.setattr("open_clip.create_model", unreachable)
+    monkeypatch.setattr("declip.models.factory.find_spec", lambda name: name)
+    with pytest.raises(ConfigError, match=r"text tower of 'roberta-ViT-B-32', roberta-base, cannot be had .*HF_HOME"):
+        create_clip("roberta-ViT-B-32")
+
+
 def test_a_text_tower_without_its_package_names_the_package(monkeypatch):
     monkeypatch.setattr("declip.models.factory.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"text tower of roberta-base, .*: pip install transformers sentencepiece"):

@@ -14,6 +14,7 @@ from declip.models.weights import load_encoder_weights
 from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
 
+HUB_CACHE = "check the network, or bring Hugging Face's cache (HF_HOME) from a machine that has it"
 RANDOM = "random"  # as weights: those a model is initialised with
 
 
@@ -53,11 +54,16 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     try:
         clip = open_clip.create_model(name, tag, pretrained_text=False, force_preprocess_cfg=statistics)
     except (OSError, RuntimeError, ImportError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if tag is None and hub_name:
+            raise ConfigError(
+                f"the text tower of '{name}', {hub_name}, cannot be had ({reason}): {HUB_CACHE}"
+            ) from error
         if tag is None:
-            raise ConfigError(f"encoder '{name}' cannot be built ({type(error).__name__}: {error})") from error
+            raise ConfigError(f"encoder '{name}' cannot be built ({reason})") from error
         raise ConfigError(
-            f"weights '{tag}' of '{name}' could not be downloaded or read ({type(error).__name__}: {error}): check "
-            "the network, or download the file by hand and give its path"
+            f"weights '{tag}' of '{name}' could not be downloaded or read ({reason}): check the network, or download "
+            "the file by hand and give its path"
         ) from error
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
@@ -113,7 +119,8 @@ class _OpenCLIPTokenizer:
                     f"pip install {error.name or 'transformers'}"
                 ) from error
             except OSError as error:
-                raise ConfigError(f"the tokenizer of '{self.name}' could not be downloaded: {error}") from error
+                reason = " ".join(str(error).split())[:300]
+                raise ConfigError(f"the tokenizer of '{self.name}' cannot be had ({reason}): {HUB_CACHE}") from error
         return self._tokenizer(texts)
 
 
