@@ -5,13 +5,14 @@ A linear layer or convolution over ``[x, guidance]`` is one tensor there and two
 """
 
 import logging
+import os
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.weights.files import read_state_dict
 from declip.weights.layouts import CATSEG_PREFIX, WIDEST_OPENAI, Translation, translate
@@ -183,7 +184,7 @@ def load_model_weights(path: str | Path, model: nn.Module) -> None:
         CheckpointError: the file is missing, corrupt, unsafe, or of another model.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"checkpoint {path} does not exist: check MODEL.WEIGHTS")
     state, own = read_state_dict(path), model.state_dict()
     if is_public_catseg(state):

@@ -26,6 +26,7 @@ class TrainMapper:
         single_category_max_area: see :func:`catseg.augmentation.random_crop`.
         jitter: whether to distort colours.
         flip: whether to mirror.
+        ignore_value: label of pixels without a class in samples, whatever it is in the files.
     """
 
     labels: LabelFormat
@@ -35,6 +36,7 @@ class TrainMapper:
     single_category_max_area: float = 1.0
     jitter: bool = True
     flip: bool = True
+    ignore_value: int = 255
 
     @classmethod
     def from_config(cls, cfg, metadata) -> "TrainMapper":
@@ -48,6 +50,7 @@ class TrainMapper:
             single_category_max_area=crop.SINGLE_CATEGORY_MAX_AREA,
             jitter=cfg.INPUT.COLOR_AUG_SSD,
             flip=cfg.INPUT.RANDOM_FLIP == "horizontal",
+            ignore_value=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         )
 
     def __call__(self, dataset_dict: dict, rng: np.random.Generator) -> dict:
@@ -60,11 +63,12 @@ class TrainMapper:
         sem_seg = self.labels.read(dataset_dict["sem_seg_file_name"])
         label_name = f"label file {dataset_dict['sem_seg_file_name']}"
         check_same_size(image.shape[:2], sem_seg.shape, dataset_dict["file_name"], label_name)
+        sem_seg = np.where(sem_seg == self.labels.ignore_label, self.ignore_value, sem_seg)
         size = int(rng.choice(self.min_sizes))
         image, sem_seg = resize_shortest_edge(image, sem_seg, size, self.max_size)
         if self.crop_size:
             area = self.single_category_max_area
-            image, sem_seg = random_crop(image, sem_seg, self.crop_size, area, self.labels.ignore_label, rng)
+            image, sem_seg = random_crop(image, sem_seg, self.crop_size, area, self.ignore_value, rng)
         if self.jitter:
             image = color_jitter(image, rng)
         if self.flip:

@@ -11,7 +11,8 @@ from catseg.modeling import CATSeg
 from d2host import build_model
 from d2host.engine.errors import DataError
 from declip.data.mapper import TestMapper
-from declip.segmenter import ImageLike, Segmentation, as_rgb, check_class_names
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
+from declip.segmenter import check_class_names
 
 
 class CATSegSegmenter:
@@ -23,7 +24,7 @@ class CATSegSegmenter:
     """
 
     def __init__(self, model: CATSeg, min_size: int = 640, max_size: int = 2560) -> None:
-        self.model, self.mapper = model.eval(), TestMapper(min_size, max_size)
+        self.model, self.mapper = model.eval(), TestMapper(min_size, max_size, most_pixels=max_size**2)
         self.class_names: tuple[str, ...] = ()
 
     @classmethod
@@ -49,5 +50,5 @@ class CATSegSegmenter:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
         with torch.no_grad():
-            labels = self.model.predict_labels([self.mapper.resize(pixels)])[0]["sem_seg"]
-        return Segmentation(pixels, labels.cpu().numpy(), self.class_names)
+            labels = self.model.predict_labels([model_input(pixels, self.mapper)])[0]["sem_seg"]
+        return Segmentation.of(pixels, labels, self.class_names)

@@ -23,7 +23,7 @@ EMBEDDED = {
         "build_model",
         "build_sem_seg_head",
     ),
-    "setup": ("default_setup", "seed_all_rng", "setup_logger"),
+    "setup": ("seed_all_rng", "setup_logger"),
     "train_loop": ("HookBase", "TrainerBase"),
     "writers": ("CommonMetricPrinter", "JSONWriter", "TensorboardXWriter"),
 }

@@ -4,14 +4,13 @@
 datasets/check_datasets.py                                     everything whose folder is there
 datasets/check_datasets.py ade20k_150_test_sem_seg --quick     one dataset, without opening its files
 
-Ends with status 1 where something is wrong.
+Prints a table of all faults and ends with status 2 where there are any.
 """
 
 import argparse
 import os
-import sys
 
-from d2host.engine import run_command
+from d2host.engine import arguments, run_command
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.preparation.check import check_dataset, report
@@ -24,21 +23,20 @@ def main(args: argparse.Namespace) -> None:
     if unknown:
         raise DataError(f"dataset '{unknown[0]}' is unknown: choose among {', '.join(FOLDER_DATASETS)}")
     root = dataset_root()
-    present = [name for name, dataset in FOLDER_DATASETS.items() if (root / dataset.labels).is_dir()]
+    present = [name for name, dataset in FOLDER_DATASETS.items() if os.path.isdir(root / dataset.labels)]
     chosen = args.datasets or present
     if not chosen:
         raise DataError(f"no prepared dataset in {root.absolute()}: set DETECTRON2_DATASETS, or name one to check")
     checks = [check_dataset(name, FOLDER_DATASETS[name], args.workers, args.quick) for name in chosen]
     print(report(checks))
-    if any(check.troubles for check in checks):
-        sys.exit(1)
+    faulty = [check.name for check in checks if check.faults]
+    if faulty:
+        raise DataError(f"{len(faulty)} of {len(checks)} datasets have the faults of the table above: get them again")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", help="registered names (default: all that are there)")
     parser.add_argument("--quick", action="store_true", help="count and pair files without opening them")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    arguments = parser.parse_args()
-    arguments.num_gpus = 1
-    run_command(main, arguments)
+    parser.add_argument("--workers", type=arguments.processes, default=os.cpu_count() or 1, help="processes")
+    run_command(main, parser.parse_args())

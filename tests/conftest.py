@@ -1,75 +1,16 @@
-"""Command lines run in this process, as far as possible as in one of their own."""
-
-import contextlib
-import io
-import logging
-import os
-import random
-import runpy
-import subprocess
-import sys
 from pathlib import Path
-from unittest import mock
 
-import numpy as np
 import pytest
-import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
-pytest_plugins = ["small_encoders"]
+from tests.running import run_program
+
+pytest_plugins = ["tests.small_encoders"]
 
 
 @pytest.fixture(scope="session")
 def run_here():
-    """A function that runs a program in this process and returns what a process of its own would have left.
-
-    Arguments, environment, working directory and output are the program's own; generators, the number of threads and
-    loggers are afterwards as they were. What ends a program by a traceback is raised.
-    """
-
-    def run(program, *arguments, env=None, cwd="."):
-        out, err = io.StringIO(), io.StringIO()
-        code = 0
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_state_kept())
-            stack.enter_context(mock.patch.dict(os.environ, env or {}))
-            stack.enter_context(mock.patch.object(sys, "argv", [str(program), *map(str, arguments)]))
-            stack.enter_context(contextlib.chdir(cwd))
-            stack.enter_context(contextlib.redirect_stdout(out))
-            stack.enter_context(contextlib.redirect_stderr(err))
-            torch.set_num_threads(1)
-            try:
-                runpy.run_path(str(program), run_name="__main__")
-            except SystemExit as end:
-                code = end.code or 0
-        return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
-
-    return run
-
-
-@contextlib.contextmanager
-def _state_kept():
-    generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    before = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in _loggers()}
-    try:
-        yield
-    finally:
-        random.setstate(generators[0])
-        np.random.set_state(generators[1])
-        torch.set_rng_state(generators[2])
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.benchmark = benchmark
-        for logger in _loggers():
-            handlers, logger.level, logger.propagate = before.get(logger, ([], logging.NOTSET, True))
-            for handler in [handler for handler in logger.handlers if handler not in handlers]:
-                logger.removeHandler(handler)
-                handler.close()
-
-
-def _loggers():
-    known = logging.root.manager.loggerDict.values()
-    return [logger for logger in known if isinstance(logger, logging.Logger)]
+    """A function that runs a program in this process, see :func:`tests.running.run_program`."""
+    return run_program
 
 
 @pytest.fixture(scope="session")

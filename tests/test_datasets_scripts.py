@@ -39,12 +39,16 @@ def test_a_script_prepares_and_the_check_ends_with_a_status(tmp_path):
     result = run("prepare_coco_object.py", "--workers", 1, root=tmp_path)
     assert result.returncode == 0 and "coco/annotations_object/val2017: 1 files made" in result.stdout, result.stderr
     check = run("check_datasets.py", "--quick", root=tmp_path)
-    assert check.returncode == 1 and "1 images instead of 5000" in check.stdout
+    assert check.returncode == 2 and "1 images instead of 5000" in check.stdout
 
 
 def test_bad_input_ends_with_one_sentence(tmp_path):
     missing = run("prepare_voc.py", "--root", tmp_path / "gone")
-    assert missing.returncode == 2 and "the data root" in missing.stderr and "Traceback" not in missing.stderr
+    assert (
+        missing.returncode == 2
+        and "does not exist: give a folder" in missing.stderr
+        and "Traceback" not in missing.stderr
+    )
     incomplete = run("prepare_cityscapes.py", "--root", tmp_path)
     assert incomplete.returncode == 2 and "unpack gtFine_trainvaltest.zip" in incomplete.stderr
     unknown = run("check_datasets.py", "voc", root=tmp_path)

@@ -12,8 +12,8 @@ model, context type and scale.
 
 import argparse
 import logging
-from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import CheckpointError, ConfigError
 from declip.models.contexts import AttentionScale, ContextType
@@ -29,6 +29,15 @@ def main(args: argparse.Namespace) -> None:
         raise CheckpointError(f"{args.output} is the input: conversion never overwrites it, give another output")
     if bool(args.encoder) == bool(args.config_file):
         raise ConfigError("give either --encoder (weights of a CLIP) or --config-file (a whole CAT-Seg model)")
+    if args.config_file and (args.context or args.attention_scale or args.half):
+        raise ConfigError(
+            "--context, --attention-scale and --half are for an encoder: leave them out for a whole model"
+        )
+    if args.encoder and args.to != "project":
+        raise ConfigError("--to is for a whole model: leave it out for an encoder")
+    ending = ".safetensors" if args.encoder else ".pth"
+    if args.output.suffix != ending:
+        raise ConfigError(f"{args.output} has to end in {ending}, which is what is written")
     if args.encoder:
         convert_encoder(args)
     else:
@@ -77,8 +86,14 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("input", type=Path, help="the published file")
-    add("-o", "--output", type=Path, required=True, help=".safetensors for an encoder, .pth for a whole model")
+    add("input", type=arguments.existing_file, help="the published file")
+    add(
+        "-o",
+        "--output",
+        type=arguments.output_file(".safetensors", ".pth"),
+        required=True,
+        help=".safetensors for an encoder, .pth for a whole model",
+    )
     add("--encoder", help="open_clip name of the CLIP whose weights these are")
     add("--config-file", help="config of the CAT-Seg model whose weights these are")
     add(

@@ -14,6 +14,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.precision import Precision
 from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_presets, protocol_of
@@ -46,6 +47,7 @@ def main(args: argparse.Namespace) -> None:
         images_at_once=args.images_at_once,
         max_images=args.max_images,
         visualize=args.visualize,
+        save_predictions=args.save_predictions,
         num_workers=args.num_workers,
         cache=args.cache,
     )
@@ -84,23 +86,41 @@ def parse_arguments() -> argparse.Namespace:
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
     add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")
-    add("--short-side", type=int, help="of the image, pixels (0: as it is)")
-    add("--window", type=int, help="side of a window, pixels (0: the whole image)")
-    add("--stride", type=int, help="between windows, pixels")
+    add("--short-side", type=arguments.length, help="of the image, pixels (0: as it is)")
+    add("--window", type=arguments.length, help="side of a window, pixels (0: the whole image)")
+    add("--stride", type=arguments.side, help="between windows, pixels")
     add("--stitch", action="store_const", const=True, help="windows meet in the last block, which sees the whole image")
-    add("--logit-scale", type=float, help="factor on the cosines")
-    add("--threshold", type=float, help="least probability of what is not background")
+    add("--logit-scale", type=arguments.number(0, above=True), help="factor on the cosines")
+    add("--threshold", type=arguments.number(0, 1), help="least probability of what is not background")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--num-gpus", type=int, default=1, help="processes of this machine, each with a share of the images")
-    add("--windows-at-once", type=int, default=16, help="windows encoded together (default: %(default)s)")
-    add("--images-at-once", type=int, default=2, help="images read together (default: %(default)s)")
-    add("--max-images", type=int, default=0, help="only the first of each dataset (0: all)")
-    add("--num-workers", type=int, default=1, help="processes that load images")
-    add("--visualize", type=int, default=0, help="images drawn per dataset, with prediction and ground truth")
-    add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
-    add("--output", type=Path, default=Path("output/eval_dense"), help="folder of the results")
+    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add(
+        "--num-gpus",
+        type=arguments.processes,
+        default=1,
+        help="processes of this machine, each with a share of the images",
+    )
+    add(
+        "--windows-at-once", type=arguments.positive, default=16, help="windows encoded together (default: %(default)s)"
+    )
+    add("--images-at-once", type=arguments.positive, default=2, help="images read together (default: %(default)s)")
+    add("--max-images", type=arguments.count, default=0, help="only the first of each dataset (0: all)")
+    add("--num-workers", type=arguments.workers, default=1, help="processes that load images")
+    add(
+        "--visualize",
+        type=arguments.count,
+        default=0,
+        help="images drawn per dataset, with prediction and ground truth",
+    )
+    add("--save-predictions", action="store_true", help="write each prediction as a label PNG named like its image")
+    add(
+        "--cache",
+        type=arguments.output_folder,
+        default=Path("output/class_embeddings"),
+        help="folder that keeps class embeddings",
+    )
+    add("--output", type=arguments.output_folder, default=Path("output/eval_dense"), help="folder of the results")
     return parser.parse_args()
 
 

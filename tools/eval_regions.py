@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Evaluate an encoder by naming labelled regions: boxes, masks, or crops, at several resolutions.
 
-tools/eval_regions.py --encoder EVA02-B-16 --weights declip.safetensors --regions annotations/panoptic_val2017.json \
-    --image-root coco/val2017 --sides 224 336 448 560 672 784 896 1024
+tools/eval_regions.py --encoder EVA02-B-16 --weights declip.safetensors --sides 224 336 448 560 672 784 896 1024 \
+    --regions coco/annotations/panoptic_val2017.json
 tools/eval_regions.py --encoder nano --weights nano-clip --contexts vanilla qk --regions nano_val --sides 96 128 192
 
-Prints a table (mean accuracy over classes, things and stuff apart) and writes it under --output with a per-class CSV
-and a plot over resolutions.
+Prints a table (mean accuracy over classes, things and stuff apart) and writes it under --output with a per-class CSV,
+a plot over resolutions and, with --save-predictions, a line of JSON for each region with its five best classes.
 """
 
 import argparse
 import logging
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
 from declip.models.contexts import AttentionScale, ContextType
@@ -28,13 +31,12 @@ def main(args: argparse.Namespace) -> None:
     from declip import build_encoder
     from declip.data.root import dataset_root
     from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
-    from declip.evaluation.regions.classify import Kind
-    from declip.evaluation.regions.report import write_report
+    from declip.evaluation.regions.report import prediction_file, write_report
     from declip.models.other_contexts import parse_context
     from declip.models.zero_shot_classifier import cached_names
 
     setup_logger(str(args.output), name="declip")
-    regions = load_region_set(args.regions, args.image_root, dataset_root(), args.panoptic_root)
+    regions = load_region_set(args.regions, str(args.image_root or ""), dataset_root(), str(args.panoptic_root or ""))
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
     if args.weights == "random":
         logging.getLogger("declip").warning("--weights is random: the numbers of such an encoder mean nothing")
@@ -48,9 +50,16 @@ def main(args: argparse.Namespace) -> None:
     text = cached_names(encoder, regions.class_names, Templates(args.prompts), args.cache)
     results: dict[tuple[str, int], RegionAccuracy] = {}
 
-    def compare(methods: list[RegionMethod], side: int) -> dict[Kind, RegionAccuracy]:
+    def compare(contexts: list[ContextType], methods: list[RegionMethod], side: int, write: Callable | None) -> None:
+        names = {
+            (context, method): "class token, crops"
+            if method is RegionMethod.CROPS
+            else f"{context.value}, {method.value}"
+            for context in contexts
+            for method in methods
+        }
         with Precision(args.precision).autocast(text.device):
-            return compare_regions(
+            accuracies = compare_regions(
                 encoder,
                 regions,
                 side,
@@ -61,16 +70,19 @@ def main(args: argparse.Namespace) -> None:
                 images_at_once=args.images_at_once,
                 num_workers=args.num_workers,
                 progress=True,
+                save=write and (lambda kind, image, scores: write((names[kind], side), image, scores)),
             )
+        results.update({(names[kind], side): accuracy for kind, accuracy in accuracies.items()})
 
     methods = [RegionMethod(name) for name in args.methods]
     dense = [method for method in methods if method is not RegionMethod.CROPS]
-    for side in sides if dense else ():
-        for (context, method), accuracy in compare(dense, side).items():
-            results[f"{context.value}, {method.value}", side] = accuracy
-    if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
-        accuracies = compare([RegionMethod.CROPS], encoder.image_size)
-        results["class token, crops", encoder.image_size] = accuracies[contexts[0], RegionMethod.CROPS]
+    predictions = args.output / "predictions.jsonl"
+    saving = prediction_file(predictions, regions.class_names) if args.save_predictions else nullcontext()
+    with saving as write:
+        for side in sides if dense else ():
+            compare(contexts, dense, side, write)
+        if RegionMethod.CROPS in methods:  # the class token depends neither on the context type nor on the side
+            compare(contexts[:1], [RegionMethod.CROPS], encoder.image_size, write)
     table = write_report(results, regions.class_names, args.output)
     logging.getLogger("declip").info("Region classification in percent:\n%s", table)
 
@@ -86,18 +98,35 @@ def parse_arguments() -> argparse.Namespace:
     add("--proxy-weights", default="pretrained", help="of the proxies: pretrained, random, or a weight file")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--regions", default="nano_val", help="a COCO panoptic .json, or a nano split (default: %(default)s)")
-    add("--image-root", default="", help="folder of the images of a .json")
-    add("--panoptic-root", default="", help="folder of its panoptic PNGs (default: beside it, called like it)")
+    add(
+        "--image-root", type=arguments.existing_folder, help="folder of the images of a .json (default: as COCO has it)"
+    )
+    add(
+        "--panoptic-root",
+        type=arguments.existing_folder,
+        help="folder of its panoptic PNGs (default: as COCO has it)",
+    )
     add("--methods", nargs="+", choices=METHODS, default=METHODS, help="default: all")
-    add("--sides", nargs="+", type=int, help="longer sides of the image, pixels (default: the encoder's native)")
+    add(
+        "--sides",
+        nargs="+",
+        type=arguments.side,
+        help="longer sides of the image, pixels (default: the encoder's native)",
+    )
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
     add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--images-at-once", type=int, default=8, help="default: %(default)s")
-    add("--max-images", type=int, default=0, help="only the first of the set (0: all)")
-    add("--num-workers", type=int, default=1, help="processes that load images")
-    add("--cache", type=Path, default=Path("output/class_embeddings"), help="folder that keeps class embeddings")
-    add("--output", type=Path, default=Path("output/eval_regions"), help="folder of the results")
+    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add("--images-at-once", type=arguments.positive, default=8, help="default: %(default)s")
+    add("--max-images", type=arguments.count, default=0, help="only the first of the set (0: all)")
+    add("--num-workers", type=arguments.workers, default=1, help="processes that load images")
+    add(
+        "--cache",
+        type=arguments.output_folder,
+        default=Path("output/class_embeddings"),
+        help="folder that keeps class embeddings",
+    )
+    add("--save-predictions", action="store_true", help="write predictions.jsonl: a line for each region")
+    add("--output", type=arguments.output_folder, default=Path("output/eval_regions"), help="folder of the results")
     return parser.parse_args()
 
 

@@ -14,6 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
 from declip.models.contexts import AttentionScale, ContextType
@@ -31,6 +32,7 @@ def main(args: argparse.Namespace) -> None:
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
     if bool(args.encoder) == bool(args.config_file):
         raise ConfigError("give either --encoder or, for a whole CAT-Seg model, --config-file")
+    refuse_idle_options(args)
     if args.config_file:
         report = export_segmentation(args)
     else:
@@ -52,18 +54,40 @@ def export_segmentation(args: argparse.Namespace) -> str:
     from catseg.config import get_catseg_cfg
     from catseg.export import SegmentationProgram
     from d2host import build_model
-    from declip.data.class_lists import load_class_list
+    from declip.data.class_lists import classes_of
     from declip.export import export_program
 
     if args.output.suffix not in PROGRAMS or not args.classes:
         raise ConfigError("a CAT-Seg model is exported to .pt2 or .onnx, with the --classes that it shall segment")
-    classes = load_class_list(args.classes[0]) if args.classes[0].endswith(".txt") else args.classes
+    classes = classes_of(args.classes)
     opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", args.weights, *args.opts]
     model = build_model(get_catseg_cfg(args.config_file, opts)).eval()
     load_model_weights(args.weights, model)
     program = SegmentationProgram(model, classes)
     difference = export_program(program, model.side, args.output, dynamic_batch=False)
     return f"logits of {len(classes)} classes for one {model.side}-pixel image, within {difference:.1e} of the model"
+
+
+def refuse_idle_options(args: argparse.Namespace) -> None:
+    """Refuse options that what is exported does not read.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    of_model, of_encoder = ("classes", "opts"), ("context", "attention_scale", "side")
+    idle = of_encoder if args.config_file else of_model
+    if args.encoder and args.output.suffix not in PROGRAMS:
+        idle = (*idle, "side")
+    given = [f"--{name.replace('_', '-')}" for name in idle if getattr(args, name)]
+    if given:
+        names = ", ".join(given).replace("--opts", "KEY VALUE overrides")
+        raise ConfigError(f"{names} would change nothing about this export: leave them out")
+
+
+def output(text: str) -> Path:
+    """The kind of ``--output``: a program's file by its ending, else a folder."""
+    suffixed = Path(text).suffix in PROGRAMS
+    return arguments.output_file(*PROGRAMS)(text) if suffixed else arguments.output_folder(text)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,10 +97,15 @@ def parse_arguments() -> argparse.Namespace:
     add("--encoder", help="an open_clip model name, or nano")
     add("--config-file", help="config of a CAT-Seg model")
     add("--weights", default="", help="of the encoder or the model")
-    add("--output", type=Path, required=True, help="a .pt2 or .onnx file, or a folder")
+    add("--output", type=output, required=True, help="a .pt2 or .onnx file, or a folder")
     add("--context", choices=[kind.value for kind in ContextType], help="default: as the weights say")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
-    add("--side", type=int, default=0, help="of an encoder program's images, pixels (default: the native side)")
+    add(
+        "--side",
+        type=arguments.length,
+        default=0,
+        help="of an encoder program's images, pixels (default: the native side)",
+    )
     add("--classes", nargs="+", default=[], help="names, or a class list (.txt), for a CAT-Seg model")
     add("opts", nargs="*", help="KEY VALUE overrides of the config")
     return parser.parse_args()

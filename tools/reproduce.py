@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
-from nanoworld.reproduce.tables import TABLES, RowKind, Table
+from nanoworld.reproduce.tables import TABLES, Row, RowKind, Table
 
 if TYPE_CHECKING:
     from nanoworld.reproduce import Report, Runs
@@ -31,18 +32,36 @@ def main(args: argparse.Namespace) -> None:
     from nanoworld.reproduce import Runs
     from nanoworld.weights import shipped_version
 
+    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
+    rows = [row for table in tables for row in table.rows]
+    check_overrides(rows, args.opts)
     setup_logger(str(args.output), name="catseg")
     folder = args.output / "runs" / shipped_version()  # other weights, other results
     threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
     runs = Runs(Path(__file__).resolve().parent, folder, options=tuple(args.opts), threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
-    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
-    runs.evaluate_all([row for table in tables for row in table.rows], seeds, args.jobs)
+    runs.evaluate_all(rows, seeds, args.jobs)
     for table in tables:
         report = collect(table, runs, seeds)
         path = report.write(args.output)
         draw_segmenters(table, runs, seeds[0], path.with_name(f"{path.stem}_pictures.png"))
         logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
+
+
+def check_overrides(rows: Sequence[Row], overrides: Sequence[str]) -> None:
+    """Read the config of every training, so that none begins where a later one could not.
+
+    Raises:
+        ConfigError: a key is unknown, or a value impossible.
+    """
+    from catseg.config import get_catseg_cfg
+    from declip.distill import get_distillation_cfg
+    from nanoworld.reproduce.runs import CONFIGS
+
+    readers = {RowKind.DISTILLED: get_distillation_cfg, RowKind.SEGMENTER: get_catseg_cfg}
+    for row in rows:
+        if row.kind in readers:
+            readers[row.kind](CONFIGS[row.kind], [*row.options, *overrides])
 
 
 def collect(table: Table, runs: "Runs", seeds: Sequence[int]) -> "Report":
@@ -70,15 +89,22 @@ def parse_arguments() -> argparse.Namespace:
     numbers = [str(number) for number in TABLES]
     add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
-    add("--seeds", type=int, default=3, help="trainings per row, seeded from --first-seed on (default: %(default)s)")
-    add("--first-seed", type=int, default=0, help="default: %(default)s")
-    add("--jobs", type=int, default=1, help="trainings at a time, which share the CPU's cores (default: %(default)s)")
-    add("--output", type=Path, default=Path("output/reproduce"), help="default: %(default)s")
+    add(
+        "--seeds",
+        type=arguments.positive,
+        default=3,
+        help="trainings per row, seeded from --first-seed on (default: %(default)s)",
+    )
+    add("--first-seed", type=arguments.seed, default=0, help="default: %(default)s")
+    add(
+        "--jobs",
+        type=arguments.processes,
+        default=1,
+        help="trainings at a time, which share the CPU's cores (default: %(default)s)",
+    )
+    add("--output", type=arguments.output_folder, default=Path("output/reproduce"), help="default: %(default)s")
     add("opts", nargs="*", metavar="KEY VALUE", help="overrides for every training, after all options")
-    args = parser.parse_args()
-    if args.jobs < 1 or args.seeds < 1:
-        parser.error("--jobs and --seeds must be at least 1")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

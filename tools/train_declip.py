@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from d2host.engine.command import argument_parser, run_command
-from d2host.engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from d2host import CfgNode
@@ -23,19 +22,15 @@ if TYPE_CHECKING:
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from d2host.engine.run import run_training
-    from declip.distill import DistillationTrainer, build_distillation
+    from declip.distill import DistillationTrainer, build_distillation, check_inputs, get_distillation_cfg
+
+    def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
+        """The configuration, whose weights, images and regions have to be there."""
+        cfg = get_distillation_cfg(config_file, opts)
+        check_inputs(cfg, training=not args.eval_only)
+        return cfg
 
     run_training(args, read_config, build_distillation, DistillationTrainer.from_config)
-
-
-def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
-    """The configuration, which has to name images."""
-    from declip.distill import get_distillation_cfg
-
-    cfg = get_distillation_cfg(config_file, opts)
-    if not cfg.DATASETS.IMAGES:
-        raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
-    return cfg
 
 
 if __name__ == "__main__":

@@ -8,18 +8,30 @@ torchrun --nproc-per-node 4 tools/train_net.py --config-file declip_catseg_vitb.
 """
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from d2host.engine.command import argument_parser, run_command
+
+if TYPE_CHECKING:
+    from d2host import CfgNode
 
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from catseg.config import get_catseg_cfg
+    from catseg.loader import check_inputs
     from catseg.trainer import SegmentationTrainer
     from d2host import build_model
     from d2host.engine.run import run_training
 
-    run_training(args, get_catseg_cfg, build_model, SegmentationTrainer)
+    def read_config(config_file: str, opts: Sequence[str]) -> "CfgNode":
+        """The configuration, whose weights and datasets have to be there."""
+        cfg = get_catseg_cfg(config_file, opts)
+        check_inputs(cfg, training=not args.eval_only)
+        return cfg
+
+    run_training(args, read_config, build_model, SegmentationTrainer)
 
 
 if __name__ == "__main__":

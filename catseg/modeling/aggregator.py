@@ -12,6 +12,7 @@ chunks of classes, the stage that treats positions independently in chunks of po
 are the only tensor that grows with the vocabulary.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -62,11 +63,6 @@ def in_chunks(
         output = stage(piece)
         outputs.append(piece.copy_(output) if output.shape == piece.shape else output)
     return x if outputs[0].shape == slices[0].shape else torch.cat(outputs, dim)
-
-
-def residual(stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``x + stage(x)``."""
-    return x + stage(x)
 
 
 class AggregatorLayer(nn.Module):
@@ -124,7 +120,7 @@ class AggregatorLayer(nn.Module):
         category, positions = partial(category, guidance=category.prepare(text)), token_chunk // len(x)
         pooling = self.train_pooling if self.training else self.test_pooling
         if pooling == 1:
-            return in_chunks(partial(residual, category), x, positions, 1, recompute, overwrite)
+            return in_chunks(lambda piece: piece + category(piece), x, positions, 1, recompute, overwrite)
         pooled = F.avg_pool2d(rearrange(x, "t (h w) c -> t c h w", h=grid[0]), pooling)
         size = pooled.shape[-2:]
         pooled = in_chunks(category, rearrange(pooled, "t c h w -> t (h w) c"), positions, 1, recompute, overwrite)
@@ -150,7 +146,8 @@ class Aggregator(nn.Module):
         window_size: window of the spatial aggregation, tokens.
         pooling_size: (training, evaluation) average pooling before class aggregation, tokens.
         padded_classes: class attention is padded to this many classes. Larger vocabularies are cut to that many,
-            image by image by their highest similarity, unless ``aggregate_all``.
+            image by image by their highest similarity, unless ``aggregate_all``; classes to keep come first, and
+            are all kept where there are more of them.
         aggregate_all: aggregate every class of vocabularies larger than ``padded_classes``.
         guidance_dims: channels of the projected appearance and text guidance.
         decoder_dims: channels after each decoder stage.
@@ -196,13 +193,20 @@ class Aggregator(nn.Module):
             logit_layer(decoder_dims[1]),
         )
 
-    def forward(self, image_features: Tensor, text_features: Tensor, decoder_guidance: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        decoder_guidance: Sequence[Tensor],
+        kept: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Logits of every class.
 
         Args:
             image_features: B×E×h×w dense image features.
             text_features: T×P×E class embeddings, one vocabulary for all images.
             decoder_guidance: B×G1×2h×2w and B×G2×4h×4w features of intermediate encoder blocks.
+            kept: of each image, classes (int64) that are aggregated in any case, such as those its labels name.
 
         Returns:
             B×T×4h×4w logits, in the precision of autocast where it is enabled.
@@ -211,21 +215,24 @@ class Aggregator(nn.Module):
         guidance = [
             F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
         ]
-        images = zip(image_features, appearance, *guidance, strict=True)
+        kept = [None] * len(image_features) if kept is None else kept
+        images = zip(image_features, kept, appearance, *guidance, strict=True)
         return torch.stack([self.aggregate_image(features, text_features, *rest) for features, *rest in images])
 
     def aggregate_image(
-        self, image_features: Tensor, text_features: Tensor, appearance: Tensor, *decoder_guidance: Tensor
+        self, image: Tensor, text_features: Tensor, kept: Tensor | None, appearance: Tensor, *decoder_guidance: Tensor
     ) -> Tensor:
         """Logits T×4h×4w of one image: E×h×w features, T×P×E text features, projected guidance of the image."""
-        grid, num_classes = tuple(image_features.shape[-2:]), len(text_features)
-        full = torch.float64 if image_features.dtype == torch.float64 else torch.float32
-        with torch.autocast(image_features.device.type, enabled=False):
-            cost = cost_volume(image_features[None].to(full), text_features.to(full))[0]
+        grid, num_classes = tuple(image.shape[-2:]), len(text_features)
+        full = torch.float64 if image.dtype == torch.float64 else torch.float32
+        with torch.autocast(image.device.type, enabled=False):
+            cost = cost_volume(image[None].to(full), text_features.to(full))[0]
         selected = None
         if not self.aggregate_all and 0 < self.padded_classes < num_classes:
-            similarity = cost.flatten(1).amax(dim=1)  # the highest at any token
-            selected = similarity.topk(self.padded_classes, sorted=False).indices
+            similarity, count = cost.flatten(1).amax(dim=1), self.padded_classes  # the highest at any token
+            if kept is not None:
+                similarity, count = similarity.index_fill(0, kept, math.inf), max(count, len(kept))
+            selected = similarity.topk(count, sorted=False).indices
             cost, text_features = cost[selected], text_features[selected]
         x = self.embed(cost.contiguous(memory_format=torch.channels_last))
         x = rearrange(x, "t c h w -> t (h w) c").to(full)  # the residual stream keeps its precision under autocast

@@ -59,17 +59,24 @@ class CATSegHead(nn.Module):
             "guidance_dims": guidance_dims,
         }
 
-    def forward(self, image_features: Tensor, hidden: Sequence[Tensor], text_features: Tensor) -> Tensor:
+    def forward(
+        self,
+        image_features: Tensor,
+        hidden: Sequence[Tensor],
+        text_features: Tensor,
+        kept: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Logits of every class.
 
         Args:
             image_features: B×C×h×w dense features of the encoder.
             hidden: two B×D×h×w outputs of encoder blocks, the earlier first.
             text_features: T×P×C class embeddings.
+            kept: of each image, classes that are aggregated in any case, see :class:`Aggregator`.
 
         Returns:
             B×T×4h×4w.
         """
         earlier, later = hidden
         guidance = [self.upsample1(earlier), self.upsample2(later)]
-        return self.aggregator(image_features, text_features, guidance)
+        return self.aggregator(image_features, text_features, guidance, kept)

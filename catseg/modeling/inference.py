@@ -18,6 +18,8 @@ from torch import Tensor
 from d2host.engine.errors import ConfigError
 from declip.models.windows import WindowGrid
 
+CHUNK_SCORES = 2**26  # scores (classes times pixels) that exist at a time
+
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, without antialiasing: n×C×h×w → n×C×H×W."""
@@ -139,6 +141,7 @@ def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_ch
     Returns:
         H×W int64.
     """
+    class_chunk = max(min(class_chunk, CHUNK_SCORES // (size[0] * size[1])), 1)
     best = logits.new_full(size, float("-inf"), dtype=torch.float32)
     labels = torch.zeros(size, dtype=torch.long, device=logits.device)
     for first in range(0, logits.shape[1], class_chunk):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from catseg.config import check_config
+from catseg.loader import training_classes
 from catseg.modeling.head import CATSegHead
 from catseg.modeling.inference import (
     SlidingWindow,
@@ -22,13 +24,12 @@ from catseg.modeling.inference import (
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError, DataError
-from declip.data.datasets import class_names
+from d2host.engine.tensors import check_finite
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
-from declip.models.features import DenseFeatures
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
 from declip.models.stitching import stitch
-from declip.models.templates import Templates
+from declip.models.templates import Templates, check_texts
 from declip.models.zero_shot_classifier import ClassEmbeddings
 
 
@@ -38,13 +39,13 @@ def guidance_blocks(encoder: DenseCLIP, chosen: Sequence[int] = ()) -> tuple[int
     Depth 12 gives 3 and 7, depth 24 gives 7 and 15 (CAT-Seg, Sec. 4.1).
 
     Raises:
-        ConfigError: not two blocks are chosen.
+        ConfigError: the encoder has no such blocks.
     """
-    third = encoder.num_blocks // 3
+    third, count = encoder.num_blocks // 3, encoder.num_blocks - encoder.context.decoupled
     blocks = tuple(chosen) or (third - 1, 2 * third - 1)
-    if len(blocks) != 2:
+    if not all(0 <= block < count for block in blocks):
         raise ConfigError(
-            f"MODEL.ENCODER.GUIDANCE_BLOCKS names {len(blocks)} blocks: name two, or none for the default"
+            f"MODEL.ENCODER.GUIDANCE_BLOCKS is {blocks}: blocks of this encoder that have features are 0 to {count - 1}"
         )
     return blocks
 
@@ -95,11 +96,13 @@ class CATSeg(nn.Module):
         Raises:
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
-        options = cfg.MODEL.ENCODER
+        check_config(cfg)
+        options, classes = cfg.MODEL.ENCODER, training_classes(cfg)
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:
             raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
         encoder = build_encoder(options.NAME, weights, options.CONTEXT or None, options.ATTENTION_SCALE or None)
+        blocks = guidance_blocks(encoder, options.GUIDANCE_BLOCKS)
         apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
         shapes = {
             "content": ShapeSpec(channels=encoder.embed_dim, stride=encoder.patch_size),
@@ -120,9 +123,9 @@ class CATSeg(nn.Module):
             "encoder": encoder,
             "head": build_sem_seg_head(cfg, shapes),
             "class_embeddings": ClassEmbeddings(Templates(cfg.MODEL.TEXT.PROMPTS)),
-            "train_classes": class_names(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else (),
+            "train_classes": classes,
             "grid": options.GRID,
-            "blocks": guidance_blocks(encoder, options.GUIDANCE_BLOCKS),
+            "blocks": blocks,
             "views": views,
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
@@ -136,11 +139,9 @@ class CATSeg(nn.Module):
         """Choose the classes that evaluation segments; nothing is encoded before the next image.
 
         Raises:
-            DataError: there are none.
+            DataError: there are none, or as :func:`declip.models.templates.check_texts`.
         """
-        if not vocabulary:
-            raise DataError("the vocabulary is empty: name at least one class")
-        self.vocabulary = tuple(vocabulary)
+        self.vocabulary = tuple(check_texts(vocabulary, "classes of the vocabulary"))
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses in training, segmentations in evaluation.
@@ -167,11 +168,15 @@ class CATSeg(nn.Module):
         """
         return self._segment(batched_inputs, segment_labels)
 
-    def logits(self, images: Tensor, vocabulary: Sequence[str]) -> Tensor:
-        """Logits of every class for images B×3×H×W in 0..255, resized to what the encoder sees: B×K×4g×4g."""
+    def logits(self, images: Tensor, vocabulary: Sequence[str], kept: Sequence[Tensor] | None = None) -> Tensor:
+        """Logits of every class for images B×3×H×W in 0..255, resized to what the encoder sees: B×K×4g×4g.
+
+        ``kept`` are classes of each image that the head aggregates in any case, see :class:`Aggregator`.
+        """
         images = self.encoder.normalize(resize(images, (self.side, self.side)))
         features = self.encoder.encode_dense(images, self.blocks)
-        return self._decode(features, vocabulary)
+        hidden = [features.hidden[block] for block in self.blocks]
+        return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary), kept)
 
     def stitched_logits(self, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
         """As :meth:`logits` of the views of an image 3×H×W, whose windows meet in the encoder's last block."""
@@ -182,17 +187,22 @@ class CATSeg(nn.Module):
         stitched = encoder.attend(stitch(encoder, tokens, patches), encoder.context, square)
         whole = encoder.encode_dense(views[-1:], self.blocks)
         content = torch.cat([patches.cut(stitched.content[0]), whole.content])
-        guidance = {block: torch.cat([hidden[block], whole.hidden[block]]) for block in self.blocks}
-        return self._decode(DenseFeatures(content, (), guidance), vocabulary)
-
-    def _decode(self, features: DenseFeatures, vocabulary: Sequence[str]) -> Tensor:
-        hidden = [features.hidden[block] for block in self.blocks]
-        return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary))
+        guidance = [torch.cat([hidden[block], whole.hidden[block]]) for block in self.blocks]
+        return self.sem_seg_head(content, guidance, self.class_embeddings(encoder, vocabulary))
 
     def _loss(self, batched_inputs: list[dict]) -> Tensor:
+        """The loss, for which each image's own classes are aggregated however large the vocabulary is."""
         images = [resize(self._image(sample)[None], (self.side, self.side)) for sample in batched_inputs]
-        logits = self.logits(torch.cat(images), self.train_classes)
         labels = [sample["sem_seg"].to(self.device) for sample in batched_inputs]
+        taught = [sem_seg[sem_seg != self.ignore_label].unique() for sem_seg in labels]
+        for sample, classes in zip(batched_inputs, taught, strict=True):
+            if len(classes) and not 0 <= classes[0] <= classes[-1] < len(self.train_classes):
+                raise DataError(
+                    f"the labels of {sample.get('file_name', 'an image')} are {int(classes[0])} to {int(classes[-1])}, "
+                    f"those of the {len(self.train_classes)} training classes 0 to {len(self.train_classes) - 1}: set "
+                    "MODEL.SEM_SEG_HEAD.IGNORE_VALUE to the label of pixels without a class"
+                )
+        logits = self.logits(torch.cat(images), self.train_classes, taught)
         losses = [binary_cross_entropy(*pair, self.ignore_label) for pair in zip(logits, labels, strict=True)]
         return torch.stack(losses).mean()
 
@@ -206,6 +216,7 @@ class CATSeg(nn.Module):
                 logits = self.stitched_logits(image, self.vocabulary)
             else:
                 logits = self.logits(self.views.views(image), self.vocabulary)
+            check_finite(logits, f"the scores of {sample.get('file_name', 'the image')}")
             results.append({"sem_seg": segment(self.views, logits, size)})
         return results
 

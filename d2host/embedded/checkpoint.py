@@ -1,10 +1,10 @@
 """fvcore's checkpointers, reading tensors only."""
 
-import torch
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 from torch import nn
 
 from d2host.embedded import comm
+from d2host.engine.tensors import check_state_dict, load_pickled
 
 __all__ = ["DetectionCheckpointer", "PeriodicCheckpointer"]
 
@@ -24,6 +24,6 @@ class DetectionCheckpointer(Checkpointer):
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
 
     def _load_file(self, filename: str) -> dict:
-        with self.path_manager.open(filename, "rb") as file:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-        return loaded if "model" in loaded else {"model": loaded}
+        loaded = load_pickled(self.path_manager.get_local_path(filename))
+        content = loaded if isinstance(loaded, dict) and "model" in loaded else {"model": loaded}
+        return {**content, "model": check_state_dict(content["model"], filename, self.model.state_dict())}

@@ -6,6 +6,8 @@ import torch
 from fvcore.common.registry import Registry
 from torch import nn
 
+from d2host.engine.errors import ConfigError
+
 META_ARCH_REGISTRY = Registry("META_ARCH")
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS")
 BACKBONE_REGISTRY = Registry("BACKBONE")
@@ -35,16 +37,30 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+def registered(registry: Registry, key: str, name: str):
+    """What a registry knows by a name.
+
+    Raises:
+        ConfigError: nothing; ``key`` is where the name was given.
+    """
+    if name not in registry:
+        known = ", ".join(sorted(known for known, _ in registry))
+        raise ConfigError(f"{key} is '{name}', which is not registered: choose one of {known}")
+    return registry.get(name)
+
+
 def build_model(cfg) -> nn.Module:
     """The meta-architecture named by ``MODEL.META_ARCHITECTURE``, on ``MODEL.DEVICE``; weights are not loaded."""
-    return META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).to(torch.device(cfg.MODEL.DEVICE))
+    architecture = registered(META_ARCH_REGISTRY, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
+    return architecture(cfg).to(torch.device(cfg.MODEL.DEVICE))
 
 
 def build_backbone(cfg, input_shape: ShapeSpec | None = None) -> nn.Module:
     """The backbone named by ``MODEL.BACKBONE.NAME``."""
-    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, input_shape or ShapeSpec(channels=3))
+    backbone = registered(BACKBONE_REGISTRY, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
+    return backbone(cfg, input_shape or ShapeSpec(channels=3))
 
 
 def build_sem_seg_head(cfg, input_shape) -> nn.Module:
     """The semantic-segmentation head named by ``MODEL.SEM_SEG_HEAD.NAME``."""
-    return SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)(cfg, input_shape)
+    return registered(SEM_SEG_HEADS_REGISTRY, "MODEL.SEM_SEG_HEAD.NAME", cfg.MODEL.SEM_SEG_HEAD.NAME)(cfg, input_shape)

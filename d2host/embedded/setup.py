@@ -1,4 +1,4 @@
-"""Log, seed, and everything else that happens before a run."""
+"""Log and seed, before a run."""
 
 import logging
 import os
@@ -9,11 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from d2host.embedded import comm
-from d2host.resolve import resolve_host
-
-LOGGERS = ("d2host", "declip", "catseg", "fvcore")
 
 
 def setup_logger(
@@ -26,41 +21,44 @@ def setup_logger(
     plain = logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", datefmt="%m/%d %H:%M:%S")
     existing = {getattr(handler, "destination", None) for handler in logger.handlers}
     if distributed_rank == 0 and "terminal" not in existing:
-        _attach(logger, logging.StreamHandler(sys.stdout), "terminal", plain)
+        _attach(logger, _Terminal(sys.stdout), "terminal", plain)
     if output is not None:
         path = Path(output) if str(output).endswith((".txt", ".log")) else Path(output) / "log.txt"
         if distributed_rank > 0:
             path = path.with_name(f"{path.name}.rank{distributed_rank}")
         if str(path) not in existing:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _attach(logger, logging.FileHandler(path, encoding="utf-8"), str(path), plain)
+            _attach(logger, _LogFile(path, encoding="utf-8"), str(path), plain)
     return logger
+
+
+class _Terminal(logging.StreamHandler):
+    """The terminal; where nobody reads it any more, as after ``head``, the program ends instead of talking on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Raise what the standard library would print a traceback of."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            raise
+        super().handleError(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A file that a run does without, saying so, where it cannot be written any more, as on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Give up the file instead of printing a traceback for every line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        print(f"{self.baseFilename} cannot be written any more ({error.strerror})", file=sys.stderr)
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler, destination: str, formatter: logging.Formatter) -> None:
     handler.destination = destination
     handler.setFormatter(formatter)
     logger.addHandler(handler)
-
-
-def default_setup(cfg, args) -> None:
-    """Prepare a run: output directory, log (its first line names the host), ``config.yaml``, seed."""
-    rank = comm.get_rank()
-    if comm.is_main_process():
-        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-    for name in LOGGERS:
-        setup_logger(cfg.OUTPUT_DIR, rank, name=name)
-    logger = logging.getLogger("d2host")
-    logger.info(str(resolve_host()))
-    logger.info("%d process(es), torch %s", comm.get_world_size(), torch.__version__)
-    logger.info("Arguments: %s", args)
-    if comm.is_main_process():
-        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-        path.write_text(cfg.dump(), encoding="utf-8")
-        logger.info("The full configuration is in %s", path)
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    if not getattr(args, "eval_only", False):
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def seed_all_rng(seed: int | None = None) -> None:

@@ -4,6 +4,7 @@ import logging
 import weakref
 
 from d2host.embedded.events import EventStorage
+from d2host.engine.errors import DeclipError
 
 
 class HookBase:
@@ -67,8 +68,11 @@ class TrainerBase:
                     self.run_step()
                     self.after_step()
                 self.iter += 1
-            except Exception:
-                logger.exception("Training stopped at iteration %d:", self.iter)
+            except BrokenPipeError:  # nobody reads on
+                raise
+            except Exception as error:
+                defect = not isinstance(error, DeclipError)
+                logger.error("Training stopped at iteration %d: %s", self.iter, error, exc_info=defect)
                 raise
             finally:
                 self.after_train()

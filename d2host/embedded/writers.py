@@ -4,6 +4,7 @@ import datetime
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 
@@ -21,31 +22,35 @@ class JSONWriter:
     """One JSON object per line and iteration; a number that is not finite is written as ``null``.
 
     Args:
-        json_file: path, appended to.
+        json_file: path, appended to: nothing is written of iterations up to that of its last line.
         window_size: iterations that smoothable scalars are taken the median over.
     """
 
     def __init__(self, json_file: str, window_size: int = 20) -> None:
-        Path(json_file).parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(json_file, "a", encoding="utf-8")  # noqa: SIM115 (held open until close)
+        self._path = Path(json_file)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._window_size = window_size
-        self._last_write = -1
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+        self._last_write = json.loads(lines[-1])["iteration"] if lines else -1
 
     def write(self) -> None:
-        """Write what is new since the last call."""
+        """Write what is new since the last call, down to the disk."""
         by_iteration: dict[int, dict[str, float | None]] = {}
         latest = _current_storage().latest_with_smoothing_hint(self._window_size)
         for name, (value, iteration) in latest.items():
             if iteration > self._last_write:
                 by_iteration.setdefault(iteration, {})[name] = value if math.isfinite(value) else None
-        for iteration, scalars in sorted(by_iteration.items()):
-            self._file.write(json.dumps({**scalars, "iteration": iteration}, sort_keys=True, allow_nan=False) + "\n")
-        self._last_write = max([self._last_write, *by_iteration])
-        self._file.flush()
+        if not by_iteration:
+            return
+        with open(self._path, "a", encoding="utf-8") as file:
+            for iteration, scalars in sorted(by_iteration.items()):
+                file.write(json.dumps({**scalars, "iteration": iteration}, sort_keys=True, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._last_write = max(by_iteration)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Nothing to close."""
 
 
 class TensorboardXWriter:

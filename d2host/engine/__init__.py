@@ -7,6 +7,7 @@
 * :class:`ResumableSampler`: which sample comes when
 * :class:`OptimizerOptions`, :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
 * :class:`Precision`: mixed precision on CUDA and CPU
+* :mod:`arguments <d2host.engine.arguments>`: kinds of command-line arguments
 * :func:`run_command`, :func:`argument_parser`, :func:`launch`, :func:`setup_run`, :func:`resolve_device`: command line,
   processes, logs and device
 * :mod:`config <d2host.engine.config>`, :mod:`config_file <d2host.engine.config_file>`: keys, their checks, their files

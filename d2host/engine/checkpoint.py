@@ -1,4 +1,4 @@
-"""Checkpoints of a whole run: written whole or not at all.
+"""Checkpoints of a whole run: written whole or not at all, and found again whatever has happened to them.
 
 Files as Detectron2 users know them: ``model_0004999.pth``, ``model_final.pth`` and ``last_checkpoint``, which names
 the newest. A checkpoint is written to a temporary file, flushed to disk and renamed, and ``last_checkpoint`` follows
@@ -6,8 +6,6 @@ only then: a process killed at any moment leaves the previous checkpoint in plac
 """
 
 import logging
-import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,23 +15,29 @@ from torch import nn
 
 from d2host import comm
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.checkpoint_file import peek_iteration, read_run
+from d2host.engine.errors import CheckpointError, ConfigError, OutputError
 from d2host.engine.parallel import unwrap
 
 POINTER = "last_checkpoint"
+FINAL = "model_final"
 
 
 class RunCheckpointer:
-    """Saves and restores a model with the state of its training.
+    """Saves and finds the checkpoints of a run.
 
     Args:
         directory: where checkpoints go.
         keep: how many periodic checkpoints to keep (the final one is always kept); 0: all.
+
+    Attributes:
+        newest: the checkpoint that this process saved or resumed from last, if any.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3) -> None:
         self.directory = Path(directory)
         self.keep = keep
+        self.newest: Path | None = None
 
     def save(self, name: str, model: nn.Module, training: dict[str, Any]) -> Path:
         """Write ``name.pth`` with the model's tensors and ``training`` (tensors and plain values); process 0 only.
@@ -43,33 +47,69 @@ class RunCheckpointer:
         """
         path = self.directory / f"{name}.pth"
         if comm.is_main_process():
-            content = {"model": unwrap(model).state_dict(), "training": training}
-            self._write(path, lambda file: torch.save(content, file))
-            self._write(self.directory / POINTER, lambda file: file.write(path.name.encode()))
-            self._prune()
-            logging.getLogger(__name__).info("Saved %s", path)
+            content, logger = {"model": unwrap(model).state_dict(), "training": training}, logging.getLogger(__name__)
+            try:
+                write_atomically(path, lambda file: torch.save(content, file))
+            except CheckpointError as error:
+                kept = f"the last whole checkpoint is {self.newest}" if self.newest else "there is no earlier one"
+                raise CheckpointError(f"{error}; {kept}") from error
+            try:
+                write_atomically(self.directory / POINTER, lambda file: file.write(path.name.encode()))
+            except CheckpointError as error:  # no reason to stop: the newest checkpoint is found without it
+                logger.warning("%s", error)
+            self._prune(path)
+            logger.info("Saved %s", path)
+        self.newest = path
         return path
 
-    def _write(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
-        try:
-            write_atomically(path, write)
-        except CheckpointError as error:
-            last = self.last()
-            kept = f"the last whole checkpoint is {last}" if last else "there is no earlier checkpoint"
-            raise CheckpointError(f"{error}; {kept}") from error
-
-    def _prune(self) -> None:
-        periodic = sorted(self.directory.glob("model_[0-9]*.pth"))
-        for old in periodic[: -self.keep] if self.keep else []:
-            old.unlink()
+    def _prune(self, saved: Path) -> None:
+        """Keep the periodic checkpoints that were written last, whatever their numbers; ``saved`` is one of them."""
+        periodic = [path for path in self.directory.glob("model_[0-9]*.pth") if path.is_file()]
+        by_age = sorted(periodic, key=lambda path: (path == saved, path.stat().st_mtime_ns, path.name))
+        for old in by_age[: -self.keep] if self.keep else []:
+            try:
+                old.unlink(missing_ok=True)
+            except OSError as error:
+                logging.getLogger(__name__).warning("%s could not be removed (%s)", old, error.strerror)
 
     def last(self) -> Path | None:
-        """The newest whole checkpoint, if there is one."""
-        pointer = self.directory / POINTER
-        if not pointer.is_file():
-            return None
-        path = self.directory / pointer.read_text(encoding="utf-8").strip()
-        return path if path.is_file() else None
+        """The newest whole checkpoint, if there is any: the one that ``last_checkpoint`` names, if that can be read.
+
+        Where it cannot, the one of the highest iteration that can; the log says what was skipped, and why.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none can be read.
+        """
+        logger, skipped = logging.getLogger(__name__), []
+        for path in self._candidates():
+            try:
+                read_run(path, lazy=True)
+            except CheckpointError as error:
+                logger.warning("Skipped: %s", error)
+                skipped.append(error)
+                continue
+            return path
+        if skipped:
+            raise CheckpointError(
+                f"{self.directory} holds {len(skipped)} checkpoint(s), but none that can be gone on from: give another "
+                f"OUTPUT_DIR, or move them away to start anew; the first: {skipped[0]}"
+            )
+        return None
+
+    def _candidates(self) -> list[Path]:
+        """All checkpoints, the most promising first."""
+        files, pointer = sorted(self.files(), key=peek_iteration, reverse=True), self.directory / POINTER
+        try:
+            pointed = self.directory / (pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else "")
+        except (OSError, UnicodeDecodeError, ValueError):
+            pointed = self.directory
+        if files and pointed not in files:
+            logging.getLogger(__name__).warning("%s names no checkpoint: looking for the newest", pointer)
+        return sorted(files, key=lambda path: path != pointed)
+
+    def files(self) -> list[Path]:
+        """Everything that looks like a checkpoint, whole or not."""
+        return [path for path in sorted(self.directory.glob("model_*.pth")) if path.is_file()]
 
     def require_none(self) -> None:
         """Make sure that no earlier run is overwritten.
@@ -77,10 +117,11 @@ class RunCheckpointer:
         Raises:
             ConfigError: there is a checkpoint of one.
         """
-        last = self.last()
-        if last is not None:
+        files = self.files()
+        if files:
             raise ConfigError(
-                f"{last} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start anew"
+                f"{files[-1]} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start "
+                "anew"
             )
 
 
@@ -91,71 +132,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         CheckpointError: it cannot be written; what was there before is untouched.
     """
     try:
-        with replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(path, durable=True) as temporary, open(temporary, "wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} could not be written ({error}): free disk space") from error
-
-
-def load_run(path: str | Path, model: nn.Module) -> dict[str, Any]:
-    """Load a checkpoint of a run into ``model``, strictly, and return its training state.
-
-    Raises:
-        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
-    """
-    content = _read(path)
-    if "training" not in content:
-        raise CheckpointError(
-            f"{path} holds weights but no training state: give it as MODEL.WEIGHTS instead of resuming"
-        )
-    _load_strictly(model, content["model"], path)
-    return content["training"]
-
-
-def load_weights(path: str | Path, model: nn.Module) -> None:
-    """Load the weights of a checkpoint, with or without the training's state, into ``model``, strictly.
-
-    Raises:
-        CheckpointError: the file is missing, corrupt, unsafe, or of another model.
-    """
-    _load_strictly(model, _read(path)["model"], path)
-
-
-def _read(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's content; a bare state dict is taken for its ``model``."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}): give another, or remove it") from error
-    return content if "model" in content else {"model": content}
-
-
-def _load_strictly(model: nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
-    differences = describe_mismatch(model.state_dict(), state)
-    if differences:
-        raise CheckpointError(
-            f"checkpoint {path} is of another model than the config describes: {differences}; give the config it was "
-            "made with, or, of an earlier version of this project, the file as MODEL.WEIGHTS of a new run"
-        )
-    model.load_state_dict(state)
-
-
-def describe_mismatch(expected: dict[str, torch.Tensor], given: dict[str, torch.Tensor], limit: int = 4) -> str:
-    """What keeps one state dict from fitting another, in words; empty where it fits."""
-    kinds = {
-        "missing": [key for key in expected if key not in given],
-        "unexpected": [key for key in given if key not in expected],
-        "of wrong shape": [
-            f"{key} {tuple(given[key].shape)} instead of {tuple(tensor.shape)}"
-            for key, tensor in expected.items()
-            if key in given and given[key].shape != tensor.shape
-        ],
-    }
-    words = []
-    for kind, keys in kinds.items():
-        if keys:
-            more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-            words.append(f"{len(keys)} {kind} ({', '.join(keys[:limit])}{more})")
-    return "; ".join(words)
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
+    except RuntimeError as error:  # torch's own writer says less than the system, which it has just heard
+        refused = error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))
+        raise CheckpointError(str(OutputError.of(path, refused))) from error

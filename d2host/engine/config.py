@@ -1,111 +1,71 @@
-"""The configuration keys that every training here reads, and what they may be.
+"""The configuration keys that every training here reads, and the rules between them.
 
-A program's tree holds the keys that it declares and no others, on either host: ``add_run_config``,
-``add_solver_config``, then its own. A key that nobody reads is refused by name when it is given.
+A program's tree holds the keys that it declares and no others, on either host: :data:`TRAINING_KEYS`, with defaults of
+its own (:func:`d2host.engine.keys.with_defaults`), then its own. ``docs/config.md`` lists them all.
 """
 
-import math
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fvcore.common.config import CfgNode
-
-from d2host.engine.config_file import check_at_least, check_choices
 from d2host.engine.errors import ConfigError
+from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, group
 from d2host.engine.precision import Precision
 
+if TYPE_CHECKING:
+    from d2host import CfgNode
 
-def add_run_config(cfg: CfgNode) -> None:
-    """Declare what :func:`d2host.engine.run.run_training` and the host's set-up read, in place."""
-    for name in ("MODEL", "DATALOADER", "SOLVER", "TEST"):
-        cfg.setdefault(name, type(cfg)())
-    cfg.VERSION = 2  # of the format, as Detectron2 counts
-    cfg.MODEL.DEVICE = "auto"  # auto: a GPU where there is one, else the CPU
-    cfg.MODEL.WEIGHTS = ""  # a checkpoint of a whole model, for evaluation or to start from
-    cfg.DATALOADER.NUM_WORKERS = 4  # processes that load samples
-    cfg.TEST.EVAL_PERIOD = 0  # iterations between evaluations; 0: only at the end
-    cfg.OUTPUT_DIR = "./output"  # of logs, checkpoints and results
-    cfg.SEED = 0  # of the weights' initialisation, the order of samples and their augmentation; -1: another each time
-    cfg.CUDNN_BENCHMARK = False  # let cuDNN try its algorithms first
+SIDE = Integer(least=1, most=8192)  # of an image, pixels
+PRECISION = Choice.of(Precision)
 
-
-def add_solver_config(cfg: CfgNode, **defaults: Any) -> None:
-    """Declare ``SOLVER``: AdamW, its schedule, its steps and its checkpoints, in place.
-
-    Args:
-        cfg: of :func:`add_run_config`.
-        defaults: a program's own; of a group of keys a dict, such as ``AMP={"ENABLED": True}``.
-
-    >>> from fvcore.common.config import CfgNode
-    >>> cfg = CfgNode({"SOLVER": {}})
-    >>> add_solver_config(cfg, BASE_LR=1e-5, CLIP_GRADIENTS={"CLIP_VALUE": 0.01})
-    >>> cfg.SOLVER.BASE_LR, cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE
-    (1e-05, 0.01)
-    """
-    node = type(cfg)
-    solver = cfg.SOLVER = node()
-    solver.BASE_LR = 1e-4
-    solver.WEIGHT_DECAY = 1e-4
-    solver.BETAS = (0.9, 0.999)  # of AdamW
-    solver.EPS = 1e-8  # of AdamW
-    solver.MAX_ITER = 40_000
-    solver.WARMUP_ITERS = 0  # a linear warm-up, then half a cosine to zero
-    solver.WARMUP_FACTOR = 0.0  # of the learning rate, where the warm-up begins
-    solver.IMS_PER_BATCH = 16  # samples per batch, over all processes
-    solver.ACCUMULATION_STEPS = 1  # batches per optimizer step
-    solver.CLIP_GRADIENTS = node()
-    solver.CLIP_GRADIENTS.ENABLED = False
-    solver.CLIP_GRADIENTS.CLIP_TYPE = "full_model"  # one norm over all parameters
-    solver.CLIP_GRADIENTS.CLIP_VALUE = 1.0  # largest L2 norm
-    solver.AMP = node()
-    solver.AMP.ENABLED = False  # mixed precision
-    solver.AMP.DTYPE = "bf16"  # bf16, fp16 (fp16 needs a GPU)
-    solver.CHECKPOINT_PERIOD = 5000  # iterations between checkpoints; 0: only at the end
-    solver.MAX_CHECKPOINTS = 3  # periodic checkpoints that are kept; 0: all
-    for key, value in defaults.items():
-        if isinstance(value, dict):
-            solver[key].update(value)
-        else:
-            solver[key] = value
+TRAINING_KEYS: Keys = {
+    "VERSION": Key(2, Choice(2), "of the format, as Detectron2 counts"),
+    "OUTPUT_DIR": Key("./output", Text(empty=False), "folder of logs, checkpoints and results"),
+    "SEED": Key(
+        0,
+        Integer(least=-1, most=2**31 - 1),
+        "of initial weights, of the order of samples and of augmentation; -1: other initial weights each time",
+    ),
+    "CUDNN_BENCHMARK": Key(False, SWITCH, "let cuDNN try its algorithms first"),
+    "MODEL.DEVICE": Key("auto", Text(empty=False), "auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:1"),
+    "MODEL.WEIGHTS": Key("", Text(), "a checkpoint of a whole model, for evaluation or to start from"),
+    "DATALOADER.NUM_WORKERS": Key(4, Integer(most=64), "processes that load samples; 0: the training's own"),
+    "TEST.EVAL_PERIOD": Key(0, Integer(), "iterations between evaluations; 0: only at the end"),
+    **group(
+        "SOLVER",
+        BASE_LR=Key(1e-4, Number(above=0), "learning rate, after the warm-up"),
+        WEIGHT_DECAY=Key(1e-4, Number(least=0), "of AdamW"),
+        BETAS=Key((0.9, 0.999), Many(Number(least=0, below=1), length=2), "of AdamW"),
+        EPS=Key(1e-8, Number(above=0), "of AdamW"),
+        MAX_ITER=Key(40_000, Integer(least=1), "iterations of the whole training"),
+        WARMUP_ITERS=Key(0, Integer(), "of a linear warm-up, which half a cosine to zero follows"),
+        WARMUP_FACTOR=Key(0.0, Number(least=0, most=1), "share of the learning rate with which the warm-up begins"),
+        IMS_PER_BATCH=Key(16, Integer(least=1, most=65_536), "samples per batch, over all processes"),
+        ACCUMULATION_STEPS=Key(1, Integer(least=1), "batches per optimizer step"),
+        CHECKPOINT_PERIOD=Key(5000, Integer(), "iterations between checkpoints; 0: only at the end"),
+        MAX_CHECKPOINTS=Key(3, Integer(), "periodic checkpoints that are kept; 0: all"),
+    ),
+    **group(
+        "SOLVER.CLIP_GRADIENTS",
+        ENABLED=Key(False, SWITCH, "clip the gradient"),
+        CLIP_TYPE=Key("full_model", Choice("full_model"), "one norm over all parameters"),
+        CLIP_VALUE=Key(1.0, Number(above=0), "largest L2 norm of the gradient"),
+    ),
+    **group(
+        "SOLVER.AMP",
+        ENABLED=Key(False, SWITCH, "mixed precision in training"),
+        DTYPE=Key("bf16", PRECISION, "of mixed precision; fp16 needs a GPU"),
+    ),
+}
 
 
-def check_solver(cfg: CfgNode) -> None:
-    """Refuse values of ``SOLVER`` and of the run that no training can use.
+def check_warmup(cfg: "CfgNode") -> None:
+    """Refuse a warm-up that lasts to the end.
 
     Raises:
-        ConfigError: naming the key and what it may be.
+        ConfigError: naming both keys.
     """
     solver = cfg.SOLVER
-    check_choices(
-        {
-            "SOLVER.AMP.DTYPE": (solver.AMP.DTYPE, [precision.value for precision in Precision]),
-            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": (solver.CLIP_GRADIENTS.CLIP_TYPE, ["full_model"]),
-        }
-    )
-    counts = ("MAX_ITER", "IMS_PER_BATCH", "ACCUMULATION_STEPS")
-    check_at_least(1, {f"SOLVER.{name}": solver[name] for name in counts})
-    periods = {f"SOLVER.{name}": solver[name] for name in ("WARMUP_ITERS", "CHECKPOINT_PERIOD", "MAX_CHECKPOINTS")}
-    more = {"TEST.EVAL_PERIOD": cfg.TEST.EVAL_PERIOD, "DATALOADER.NUM_WORKERS": cfg.DATALOADER.NUM_WORKERS}
-    check_at_least(0, periods | more | {name: value for name, value in _numbers(solver) if "DECAY" in name})
-    for name, value in _numbers(solver):
-        if not math.isfinite(value):
-            raise ConfigError(f"{name} is {value}: it must be a finite number")
-    clip = solver.CLIP_GRADIENTS
-    positive = {"SOLVER.BASE_LR": solver.BASE_LR, "SOLVER.EPS": solver.EPS}
-    if clip.ENABLED:
-        positive["SOLVER.CLIP_GRADIENTS.CLIP_VALUE"] = clip.CLIP_VALUE
-    for name, value in positive.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f"{name} is {value}: it must be a finite number above 0")
-    if len(solver.BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.BETAS):
-        raise ConfigError(f"SOLVER.BETAS is {tuple(solver.BETAS)}: it must be two numbers in [0, 1)")
-    if not 0 <= solver.WARMUP_FACTOR <= 1:
-        raise ConfigError(f"SOLVER.WARMUP_FACTOR is {solver.WARMUP_FACTOR}: it must be in [0, 1]")
     if solver.WARMUP_ITERS >= solver.MAX_ITER:
         raise ConfigError(
             f"SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS} is not below SOLVER.MAX_ITER {solver.MAX_ITER}, so that the "
             f"learning rate would never reach SOLVER.BASE_LR: lower it, for instance to {solver.MAX_ITER // 20}"
         )
-
-
-def _numbers(solver: CfgNode) -> list[tuple[str, float]]:
-    return [(f"SOLVER.{name}", value) for name, value in solver.items() if isinstance(value, (int, float))]

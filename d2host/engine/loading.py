@@ -1,17 +1,26 @@
 """Loaders whose batches are lists of dicts and depend neither on the number of workers nor on where a run resumed."""
 
+import multiprocessing
+import os
+import pickle
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from d2host import comm
-from d2host.engine.errors import ConfigError, DeclipError
+from d2host.engine.endings import postponed
+from d2host.engine.errors import ConfigError, DataError, DeclipError
 from d2host.engine.sampler import ResumableSampler
+
+WORKERS_PER_CPU = 16  # at most: more cost memory, and load nothing sooner
 
 
 class ListLoader(DataLoader):
@@ -21,11 +30,58 @@ class ListLoader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[list]:
-        for batch in super().__iter__():
+        """Batches.
+
+        Raises:
+            ConfigError: the machine cannot start so many workers.
+            DataError: a worker was killed, or has no shared memory for its batch.
+            DeclipError: what a sample raised.
+        """
+        batches, workers = self._start()
+        while True:
+            try:
+                batch = next(batches, None)
+                batch = pickle.loads(batch) if isinstance(batch, bytes) else batch
+            except (RuntimeError, OSError, EOFError) as error:  # of a worker, or for want of one
+                dead = next((worker for worker in workers if not worker.is_alive()), None)
+                if dead is None:
+                    raise
+                raise _obituary(dead) from error
+            if batch is None:
+                return
             for sample in batch:
                 if isinstance(sample, DeclipError):
                     raise sample
             yield batch
+
+    def _start(self) -> tuple[Iterator, list[BaseProcess]]:
+        """torch's iterator, and the workers that it has started."""
+        others = multiprocessing.active_children()
+        main = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+        former = signal.getsignal(signal.SIGCHLD) if main else None
+        try:
+            with postponed():  # until workers leave signals to their parent
+                batches = super().__iter__()
+        except (OSError, RuntimeError) as error:  # no process, no file handle, no memory, no thread
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()
+            raise ConfigError(
+                f"{self.num_workers} loading processes (DATALOADER.NUM_WORKERS, --num-workers) cannot be started "
+                f"({error}): ask for fewer"
+            ) from error
+        if former is not None:  # torch's handler would raise wherever the program is at that moment, not in ``next``
+            signal.signal(signal.SIGCHLD, former)
+        return batches, [each for each in multiprocessing.active_children() if each not in others]
+
+
+def _obituary(worker: BaseProcess) -> DataError:
+    status = worker.exitcode or 0
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    return DataError(
+        f"a process that loads images (pid {worker.pid}) {how}: the likely cause is too little memory (SIGKILL) or "
+        "shared memory (SIGBUS), so lower the number of such processes (DATALOADER.NUM_WORKERS, --num-workers)"
+    )
 
 
 class _CatchingDataset(Dataset):
@@ -95,26 +151,67 @@ def list_loader(dataset: Dataset, num_workers: int = 0, **kwargs: Any) -> ListLo
 
     Args:
         dataset: of samples by address; a :class:`d2host.engine.errors.DeclipError` of one is raised by the loader.
-        num_workers: processes that load; 0: this one.
+        num_workers: processes that load, at most 16 per CPU; 0: this one.
         kwargs: further arguments of :class:`torch.utils.data.DataLoader`.
+
+    Raises:
+        ConfigError: the number of processes is negative, or larger.
 
     >>> list(list_loader(["a", "b", "c"], batch_size=2))
     [['a', 'b'], ['c']]
     """
+    most = WORKERS_PER_CPU * (os.cpu_count() or 1)
+    if not 0 <= num_workers <= most:
+        raise ConfigError(
+            f"{num_workers} loading processes (DATALOADER.NUM_WORKERS, --num-workers) are impossible here: give 0 to "
+            f"{most}, {WORKERS_PER_CPU} per CPU"
+        )
     return ListLoader(
         _CatchingDataset(dataset),
         num_workers=num_workers,
-        collate_fn=list,
+        collate_fn=_collate,
         worker_init_fn=_leave_endings_to_parent,
         generator=torch.Generator(),
         **kwargs,
     )
 
 
+def _collate(samples: list) -> list | bytes:
+    """A batch; of a worker packed, for torch would lose one that shared memory cannot take, and wait for it forever."""
+    if get_worker_info() is None:
+        return samples
+    try:
+        return bytes(ForkingPickler.dumps(samples))
+    except (OSError, RuntimeError) as error:
+        sentence = (
+            f"a loading process cannot hand over its batch ({error}): enlarge the shared memory (/dev/shm, in Docker "
+            "--shm-size) or the number of open files (ulimit -n), or set DATALOADER.NUM_WORKERS 0"
+        )
+        return bytes(ForkingPickler.dumps([DataError(sentence)]))
+
+
 def _leave_endings_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal, and a parent that ends breaks connections: only it should report."""
+    """Signals to a whole group or job reach workers, too, and a parent that ends breaks connections.
+
+    Only the parent should report, and it may still need them to save: no SIGTERM but its own, and its end, ends them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # on Linux
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_parent_says, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.excepthook = _report_unless_disconnected
+
+
+def _end_when_parent_says() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        continue
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()  # torch asks who the parent is only now: it may have ended before
+    os._exit(1)
 
 
 def _report_unless_disconnected(kind: type[BaseException], error: BaseException, traceback: TracebackType) -> None:

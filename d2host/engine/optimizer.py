@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from d2host import CfgNode
 
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW remembers of a parameter
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 
 
@@ -72,6 +74,48 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> AdamW:
         )
     parameters = [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
     return AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)
+
+
+def restore_optimizer(optimizer: AdamW, saved: Mapping[str, Any], path: str | Path) -> None:
+    """Give an optimizer the moments of a checkpoint; learning rates, decays and the like stay its own.
+
+    Args:
+        optimizer: of :func:`build_optimizer`.
+        saved: the ``state_dict`` of one.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: other parameters train, or the moments cannot be used.
+    """
+    groups, moments = saved.get("param_groups"), saved.get("state")
+    try:
+        given, own = ([len(group["params"]) for group in some] for some in (groups, optimizer.param_groups))
+    except (TypeError, KeyError):
+        given, own = None, []
+    if given is not None and given != own:
+        raise CheckpointError(
+            f"{path} is of a run in which other parameters train: its optimizer has groups of {given} parameters, that "
+            f"of the config {own}; give the config it was made with, or the file as MODEL.WEIGHTS of a new run"
+        )
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if (
+        not isinstance(moments, dict)
+        or given is None
+        or not all(
+            index in range(len(parameters)) and _fits(moment, parameters[index]) for index, moment in moments.items()
+        )
+    ):
+        raise CheckpointError(f"the optimizer's state in {path} does not fit the model's parameters: give another")
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _fits(moment: Any, parameter: nn.Parameter) -> bool:
+    """Whether it is what AdamW remembers of the parameter, finite."""
+    if not isinstance(moment, dict) or moment.keys() != MOMENTS:
+        return False
+    shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+    tensors = all(isinstance(tensor, Tensor) for tensor in moment.values())
+    return tensors and all(moment[key].shape == shapes[key] and moment[key].isfinite().all() for key in shapes)
 
 
 def _multiplier(name: str, multipliers: Mapping[str, float]) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
+from d2host.engine.state import plain
 
 if TYPE_CHECKING:
     from d2host import CfgNode
@@ -27,6 +29,7 @@ class TrainingOptions:
         checkpoint_period: iterations between checkpoints; 0: only at the end.
         keep: how many periodic checkpoints are kept; 0: all.
         eval_period: iterations between evaluations; 0: only at the end.
+        config: everything the run was configured with, kept in its checkpoints.
 
     >>> TrainingOptions("output/line", max_iter=100, clip_norm=1.0).precision
     <Precision.FP32: 'fp32'>
@@ -42,6 +45,7 @@ class TrainingOptions:
     checkpoint_period: int = 0
     keep: int = 3
     eval_period: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> TrainingOptions:
@@ -65,4 +69,5 @@ class TrainingOptions:
             solver.CHECKPOINT_PERIOD,
             solver.MAX_CHECKPOINTS,
             cfg.TEST.EVAL_PERIOD,
+            plain(cfg),
         )

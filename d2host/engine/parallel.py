@@ -1,4 +1,7 @@
-"""One model on several processes: wrapped, unwrapped, and numbers averaged over them."""
+"""One model on several processes: wrapped, unwrapped, numbers averaged over them, and what if one is lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -6,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2host import comm
+from d2host.engine.errors import LostProcessError
 
 
 def parallelize(model: nn.Module, device: torch.device) -> nn.Module:
@@ -28,6 +32,42 @@ def average_over_processes(values: dict[str, Tensor]) -> dict[str, float]:
         dist.all_reduce(stacked)
         stacked /= comm.get_world_size()
     return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of each process's tensor, on every process, through which gradients flow.
+
+    So a loss of a whole batch, such as one of its second moment, is the same however many processes share the batch:
+    where each computes all of it, the mean of their gradients is that of a single process.
+    """
+    return x if comm.get_world_size() == 1 else _Sum.apply(x)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
+@contextmanager
+def losing_no_process() -> Iterator[None]:
+    """Within, that another process has ended is no defect of this one.
+
+    Raises:
+        LostProcessError: a connection to another process broke.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # gloo has no type of its own for a broken connection
+        if isinstance(error, dist.DistError) or "/gloo/transport/" in str(error):
+            raise LostProcessError("another process of the run has ended: see what it said") from error
+        raise
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -146,7 +146,7 @@ def test_bad_files_are_named(model, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"checkpoint .*none\.pth does not exist: check MODEL\.WEIGHTS"):
         load_model_weights(tmp_path / "none.pth", model)
     state = public_state(model)
-    state["sem_seg_head.predictor.transformer.head.weight"] = torch.zeros(1, 9, 3, 3)
+    state["sem_seg_head.predictor.transformer.head.weight"] = torch.randn(1, 9, 3, 3)
     del state["upsample1.bias"]
     torch.save(state, tmp_path / "other.pth")
     monkeypatch.setattr(type(model.encoder), "uses_quick_gelu", True)

@@ -16,6 +16,7 @@ from torch import nn
 import d2host
 from d2host import HOST, comm
 from d2host.engine.command import argument_parser
+from d2host.engine.setup import seed_run, setup_logs, write_config
 from d2host.symbols import SYMBOLS
 
 
@@ -162,7 +163,9 @@ def check_setup(folder):
     config.write_text("SEED: 5\nVERSION: 2\n")
     args = argument_parser().parse_args(["--config-file", str(config), "--resume", "SEED", "5"])
     assert isinstance(args, argparse.Namespace) and args.resume and args.opts == ["SEED", "5"] and args.num_gpus == 1
-    d2host.default_setup(cfg, args)
+    setup_logs(cfg.OUTPUT_DIR, args)
+    write_config(cfg)
+    seed_run(cfg)
     first = torch.rand(1)
     d2host.seed_all_rng(5)
     assert torch.equal(torch.rand(1), first)

@@ -1,4 +1,6 @@
 import json
+import resource
+import sys
 
 import open_clip
 import pytest
@@ -82,3 +84,50 @@ def test_a_program_that_differs_is_not_written(tmp_path):
     with pytest.raises(CheckpointError, match="differs from the model"):
         export_program(Drifting(), 16, tmp_path / "w.pt2")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_model_that_gives_no_numbers_is_not_exported(tmp_path, value):
+    encoder = declip.build_encoder("nano", "random").eval()
+    encoder.clip.visual.proj.data.mul_(value)
+    with pytest.raises(CheckpointError, match="what the model makes of an image are not finite"):
+        export_program(DenseProgram(encoder), 64, tmp_path / "w.pt2")
+    small = declip.build_encoder(SMALL, "random")
+    small.clip.visual.proj.data.mul_(value)
+    with pytest.raises(CheckpointError, match=r"visual\.proj"):
+        export_open_clip(small, tmp_path / "hub")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", [0, -64, 100_000])
+def test_impossible_sides_are_refused(nano, tmp_path, side):
+    with pytest.raises(ConfigError, match=f"images of {side} pixels cannot be exported for"):
+        export_program(DenseProgram(nano), side, tmp_path / "w.pt2")
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named_with_its_extra_before_anything_is_computed(monkeypatch, tmp_path, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=rf'ONNX needs packages \(.*{name}.* missing\): pip install -e "\.\[onnx\]"'):
+        export_program(torch.nn.Identity(), 64, tmp_path / "w.onnx")
+
+
+def test_a_program_that_does_not_fit_the_disk_is_not_written(nano, tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(CheckpointError, match=r"w\.pt2 could not be written"):
+            export_program(DenseProgram(nano), 64, tmp_path / "w.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_others_in_an_export_are_kept(tmp_path):
+    encoder = declip.build_encoder(SMALL, "random")
+    folder = export_open_clip(encoder, tmp_path / "hub")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="is no export, or holds more than one"):
+        export_open_clip(encoder, folder)
+    assert (folder / "notes.txt").read_text() == "mine"

@@ -50,6 +50,16 @@ def test_outdated_scenes_are_drawn_again(tmp_path):
     assert json.loads(path.read_text())["split"]["recipe"] > 0
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[]", b"null", b'{"split": 1}', b'{"split": {}, "scenes": 5}']
+)
+def test_scenes_are_drawn_again_where_their_index_is_damaged(content, tmp_path):
+    records = load_nano(SPLIT, tmp_path)
+    (index,) = tmp_path.rglob("scenes.json")
+    index.write_bytes(content)
+    assert load_nano(SPLIT, tmp_path) == records
+
+
 def test_several_processes_may_ask_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=load_nano, args=(SPLIT, tmp_path)) for _ in range(2)]

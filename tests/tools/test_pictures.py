@@ -1,5 +1,7 @@
 """The command lines that people use to look: at datasets, and at their own images."""
 
+import re
+
 import pytest
 import torch
 from PIL import Image
@@ -31,6 +33,11 @@ def test_visualize_names_the_datasets_it_knows(tool):
     assert "dataset 'ade' is not registered: choose among" in result.stderr
 
 
+def test_visualize_refuses_more_rows_than_a_figure_holds(tool):
+    result = tool("visualize.py", "--dataset", "nano_val", "--count", 101)
+    assert result.returncode == 2 and "--count" in result.stderr
+
+
 def test_demo_segments_images_into_named_classes(tool, model, tmp_path, datasets_root):
     tool("visualize.py", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
     image = datasets_root / "nano" / "val" / "images" / "000000.png"
@@ -47,12 +54,82 @@ def test_demo_says_which_path_holds_no_image(tool, tmp_path):
     assert f"no image in {tmp_path}" in result.stderr
 
 
-def test_demo_writes_over_no_image_and_no_other_picture(tool, tmp_path):
-    for name in ("a/x.png", "b/x.png"):
-        (tmp_path / name).parent.mkdir()
-        Image.new("RGB", (32, 24)).save(tmp_path / name)
-    images = ("--images", tmp_path / "a", tmp_path / "b", "--classes", "grass", "sky")
-    result = tool("demo.py", "--model", "nano", *images, "--output", tmp_path / "a")
+@pytest.fixture
+def demo(tool, tmp_path):
+    """Runs the demo with ``nano`` on paths below a folder; the output is below it, too."""
+
+    def run(*images, output="out", options=()):
+        paths = ("--images", *(tmp_path / image for image in images), "--output", tmp_path / output)
+        return tool("demo.py", "--model", "nano", *paths, "--classes", "grass", "sky", *options)
+
+    return run
+
+
+def draw_images(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 24)).save(folder / name)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_demo_writes_over_no_image_and_no_other_picture(demo, tmp_path):
+    draw_images(tmp_path, "a/x.png", "b/x.png", "b/x.jpg", "b/deep/X.bmp")
+    before = contents(tmp_path)
+    result = demo("a", "b", output="a")
     assert result.returncode == 2 and "would take the place of" in result.stderr
-    assert tool("demo.py", "--model", "nano", *images, "--output", tmp_path / "out").returncode == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x.png", "x_2.png"]
+    assert demo("a", "b", output="b", options=["--overwrite"]).returncode == 2
+    assert contents(tmp_path) == before
+    result = demo("a", "b", "a/x.png")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["X_2.png", "x.png", "x_3.png", "x_4.png"]
+    assert f"{tmp_path}/b/x.png is in {tmp_path}/out/x_4.png" in result.stdout
+
+
+@pytest.mark.parametrize("make", ["write_text", "symlink_to", "mkdir"])
+def test_demo_writes_over_nothing_that_it_finds_unless_it_is_told_to(make, demo, tmp_path):
+    draw_images(tmp_path, "a/x.png")
+    (tmp_path / "out").mkdir()
+    getattr(tmp_path / "out/x.png", make)(*([] if make == "mkdir" else ["gone"]))
+    before = contents(tmp_path)
+    result = demo("a")
+    assert result.returncode == 2 and "x.png exists: give another --output, or --overwrite" in result.stderr
+    assert contents(tmp_path) == before
+    result = demo("a", options=["--overwrite"])
+    assert result.returncode == (2 if make == "mkdir" else 0), result.stderr
+
+
+def test_demo_takes_its_own_pictures_for_no_images(demo, tmp_path):
+    draw_images(tmp_path, "a/x.png", "a/deep/y.png")
+    for _ in range(2):
+        assert demo("a", output="a/out", options=["--overwrite"]).returncode == 0
+        assert sorted(path.name for path in (tmp_path / "a/out").iterdir()) == ["x.png", "y.png"]
+
+
+def test_demo_leaves_out_what_it_cannot_read_and_says_so_at_the_end(demo, tmp_path):
+    draw_images(tmp_path, "a/1.png", "a/3.png", "a/scan.tif")
+    (tmp_path / "a/2.png").write_bytes(b"no image")
+    result = demo("a", "a/scan.tif")
+    assert result.returncode == 2
+    assert re.search(r"error: 1 of 4 images are left out: image .*2\.png cannot be read", result.stderr)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.png", "3.png", "scan.png"]
+
+
+def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
+    for number, size in enumerate([(2000, 1), (1, 2000), (1, 1), (37, 500)]):
+        Image.new("RGB", size, (90, 160, 80)).save(tmp_path / f"{number}.png")
+    for name in ("nano", model):
+        options = ("--images", tmp_path, "--classes", "grass", "sky", "--output", tmp_path / "out", "--overwrite")
+        result = tool("demo.py", "--model", name, *options)
+        assert result.returncode == 0, result.stderr
+        for picture in (tmp_path / "out").iterdir():
+            assert max(Image.open(picture).size) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b"])
+def test_a_name_of_several_lines_is_refused_in_one(name, tool):
+    result = tool("visualize.py", "--dataset", name)
+    assert result.returncode == 2 and "is not registered" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -87,7 +87,7 @@ def test_two_processes_give_the_losses_of_one(finished, tool, python, losses, tm
 
 BAD_INPUT = {
     "no images named": (["DATASETS.IMAGES", ""], "DATASETS.IMAGES is empty"),
-    "missing images": (["DATASETS.IMAGES", "gone"], "image source gone does not exist"),
+    "missing images": (["DATASETS.IMAGES", "gone"], "DATASETS.IMAGES is 'gone', which does not exist"),
     "grids that cannot match": (["INPUT.STUDENT_SIZE", "65"], "grids of student and teacher cannot match"),
     "context without feature": (["MODEL.ENCODER.CONTEXT", "vanilla"], "needs a context feature"),
     "unknown teacher": (["MODEL.TEACHER.NAME", "dinov9"], "teacher 'dinov9' is unknown"),

@@ -147,7 +147,7 @@ BAD_INPUT = {
     "unregistered dataset": (["DATASETS.TRAIN", "('ade',)"], "dataset 'ade' is not registered"),
     "nothing to evaluate on": (["--eval-only", "DATASETS.TEST", "()"], "DATASETS.TEST names no dataset to evaluate on"),
     "endless warm-up": (["SOLVER.WARMUP_ITERS", "6"], "SOLVER.WARMUP_ITERS 6 is not below SOLVER.MAX_ITER 6"),
-    "key nobody reads": (["SOLVER.GAMMA", "0.5"], "Non-existent key: SOLVER.GAMMA"),
+    "key nobody reads": (["SOLVER.GAMMA", "0.5"], "SOLVER.GAMMA is not a key of this program"),
     "several machines": (["--num-machines=2"], "start several machines with torchrun"),
     "missing weights": (["--eval-only", "MODEL.WEIGHTS", "gone.pth"], "checkpoint gone.pth does not exist"),
 }

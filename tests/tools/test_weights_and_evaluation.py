@@ -4,9 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 import declip
 from catseg.config import get_catseg_cfg
 from d2host import build_model
@@ -41,8 +44,13 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
             "name",
         ),
         *("--datasets", "nano_val", "--max-images", 4, "--visualize", 2, "--output", tmp_path / "out"),
+        "--save-predictions",
     )
     assert result.returncode == 0, result.stderr
+    assert "first 4 of" in result.stdout + result.stderr
+    for context in ("vanilla", "qk"):
+        saved = list((tmp_path / f"out/{context}/nano_val/predictions").glob("*.png"))
+        assert len(saved) == 4 and all(np.asarray(Image.open(file)).max() < 54 for file in saved)
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert set(results) == {"vanilla", "qk", "proxy:nano-vfm"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
     assert "| vanilla" in (tmp_path / "out/results.md").read_text()
@@ -62,7 +70,7 @@ def test_eval_dense_names_unknown_datasets(tool):
 def test_eval_regions_writes_points_over_resolutions(tool, weights, tmp_path):
     result = tool(
         *("eval_regions.py", "--encoder", "nano", "--weights", weights, "--sides", 64, 96, "--prompts", "name"),
-        *("--max-images", 3, "--output", tmp_path / "out"),
+        *("--max-images", 3, "--save-predictions", "--output", tmp_path / "out"),
     )
     assert result.returncode == 0, result.stderr
     points = {(row["features"], row["side"]) for row in json.loads((tmp_path / "out/results.json").read_text())}
@@ -71,6 +79,20 @@ def test_eval_regions_writes_points_over_resolutions(tool, weights, tmp_path):
     with open(tmp_path / "out/per_class.csv", encoding="utf-8") as file:
         assert {"class", "top1", "top5", "regions"} <= set(next(csv.DictReader(file)))
     assert (tmp_path / "out/resolutions.png").is_file()
+    assert "Numbers are of the first 3 of 200 images" in result.stdout + result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert {(line["features"], line["side"]) for line in lines} == points
+    crops = [line for line in lines if line["side"] == 128]
+    assert len({(line["image"], line["segment_id"]) for line in crops}) == len(crops) == len(lines) // 5
+    for line in crops:
+        assert line["prediction"] == line["top5"][0][0] and len(line["top5"]) == 5
+        assert [score for _, score in line["top5"]] == sorted((score for _, score in line["top5"]), reverse=True)
+    right = {}  # the table from the lines
+    for line in crops:
+        right.setdefault(line["label"], []).append(line["prediction"] == line["label"])
+    with open(tmp_path / "out/per_class.csv", encoding="utf-8") as file:
+        table = {row["class"]: float(row["top1"]) for row in csv.DictReader(file) if row["pixels"] == "128"}
+    assert {name: 100 * sum(hits) / len(hits) for name, hits in right.items()} == pytest.approx(table, abs=1e-3)
 
 
 def test_eval_regions_refuses_sides_between_patches(tool):

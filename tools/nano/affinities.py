@@ -12,7 +12,9 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
+from d2host.engine.errors import ConfigError
 from declip.models.contexts import ContextType
 from nanoworld.plugin import NANO_VFM
 
@@ -27,6 +29,8 @@ def main(args: argparse.Namespace) -> None:
 
     from nanoworld.evaluation import ALIKE, evaluate_affinities, scenes_of
 
+    if not args.teachers and not args.encoders:
+        raise ConfigError("there is nothing to compare: name weights of --teachers or --encoders")
     torch.manual_seed(0)  # of random teachers
     models = {f"{NANO_VFM}, {weights}": teacher_features(weights) for weights in args.teachers}
     models |= {f"{weights}, {args.context}": encoder_features(weights, args.context) for weights in args.encoders}
@@ -62,8 +66,13 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--context", default="vanilla", choices=contexts, help="how encoders' last block attends (default: %(default)s)"
     )
-    add("--scene-seed", type=int, default=4, help="series of the scenes; 4 is that of nano_test (default: %(default)s)")
-    add("--scenes", type=int, default=100, help="default: %(default)s")
+    add(
+        "--scene-seed",
+        type=arguments.seed,
+        default=4,
+        help="series of the scenes; 4 is that of nano_test (default: %(default)s)",
+    )
+    add("--scenes", type=arguments.positive, default=100, help="default: %(default)s")
     return parser.parse_args()
 
 

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.features": ["DenseFeatures"],
         "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
         "models.weights": ["load_encoder_weights", "save_encoder"],
-        "segmenter": ["Segmentation", "Segmenter", "load_segmenter", "segment"],
+        "segmentation": ["Segmentation"],
+        "segmenter": ["Segmenter", "load_segmenter", "segment"],
     },
 )

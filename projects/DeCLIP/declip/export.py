@@ -5,8 +5,9 @@ Shape legend
     h, w  grid of patches              S  side of the images, pixels
 """
 
+import importlib.util
+import io
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.tensors import check_finite
 from declip.models.encoder import DenseCLIP
 from declip.models.weights import save_encoder
 
+EXPORTED = {"open_clip_model.safetensors", "open_clip_config.json", "README.md"}  # files of an export for open_clip
+LONGEST_SIDE = 4096  # pixels of an exported program's images
 MOST_IMAGES = 1024  # that an exported program takes at once
 TOLERANCE = 1e-3  # of an exported program against the original, relative to the largest feature
 
@@ -66,8 +70,8 @@ def export_open_clip(encoder: DenseCLIP, folder: str | Path) -> Path:
     model_cfg = open_clip.get_model_config(encoder.name)
     if model_cfg is None:
         raise ConfigError(f"open_clip has no model '{encoder.name}' to load the export with: write .pt2 or .onnx")
-    if folder.exists() and not (folder / "open_clip_config.json").is_file():
-        raise CheckpointError(f"{folder} exists and is no export: give a new folder")
+    if folder.exists() and not (folder.is_dir() and {each.name for each in folder.iterdir()} in (set(), EXPORTED)):
+        raise CheckpointError(f"{folder} exists and is no export, or holds more than one: give a new folder")
     preprocess = {
         "mean": encoder.pixel_mean.flatten().tolist(),
         "std": encoder.pixel_std.flatten().tolist(),
@@ -84,7 +88,8 @@ def export_open_clip(encoder: DenseCLIP, folder: str | Path) -> Path:
             config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
             (export / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             (export / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                folder.rename(Path(temporary) / "replaced")
             export.rename(folder)
     except OSError as error:
         raise CheckpointError(f"{folder} could not be written ({error}): free space or choose another path") from error
@@ -106,12 +111,18 @@ def export_program(module: nn.Module, side: int, path: str | Path, dynamic_batch
         Largest difference between program and module, relative to the largest output.
 
     Raises:
-        ConfigError: the suffix is unknown, or ONNX is not installed.
-        CheckpointError: the program's output differs, or the file cannot be written.
+        ConfigError: the suffix is unknown, the side impossible, or ONNX is not installed.
+        CheckpointError: the model's output is not finite or the program's differs, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix not in (".pt2", ".onnx"):
         raise ConfigError(f"{path} is neither a .pt2 (torch.export) nor an .onnx file: choose one of the suffixes")
+    if not 0 < side <= LONGEST_SIDE:
+        raise ConfigError(f"images of {side} pixels cannot be exported for: give a side from 1 to {LONGEST_SIDE}")
+    if path.suffix == ".onnx":
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ConfigError(f'ONNX needs packages ({", ".join(missing)} missing): pip install -e ".[onnx]"')
     module = module.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     counts = (2, 3) if dynamic_batch else (1, 1)
@@ -119,11 +130,14 @@ def export_program(module: nn.Module, side: int, path: str | Path, dynamic_batch
     shapes = ({0: torch.export.Dim("batch", min=1, max=MOST_IMAGES)},) if dynamic_batch else None
     with torch.no_grad():
         expected = module(probe)  # before tracing, so that what the module keeps for later calls is real
+        check_finite(expected / expected.abs().max(), "what the model makes of an image")
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
     try:
         with replacing(path) as temporary:
             if path.suffix == ".pt2":
-                torch.export.save(program, temporary)
+                content = io.BytesIO()  # where the disk is full, torch's own writer of files aborts the process
+                torch.export.save(program, content)
+                temporary.write_bytes(content.getbuffer())
                 output = torch.export.load(temporary).module()(probe)
             else:
                 output = _write_onnx(program, example, probe, temporary)
@@ -137,11 +151,8 @@ def export_program(module: nn.Module, side: int, path: str | Path, dynamic_batch
 
 def _write_onnx(program: torch.export.ExportedProgram, example: Tensor, probe: Tensor, path: Path) -> Tensor:
     """Write ONNX, weights within, and run it on ``probe``."""
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 (the exporter needs it)
-    except ImportError as error:
-        raise ConfigError('ONNX needs its packages: pip install -e ".[onnx]"') from error
+    import onnxruntime
+
     options = {"dynamo": True, "external_data": False, "input_names": ["images"], "output_names": ["output"]}
     torch.onnx.export(program, (example,), str(path), verbose=False, **options)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -111,5 +111,14 @@ def from_plugins(kind: str) -> dict[str, Any]:
 
     >>> sorted(from_plugins("encoders"))
     ['nano']
+
+    Raises:
+        ConfigError: a plug-in cannot be had, or two add something of one name.
     """
-    return {name: value for plugin in installed_plugins() for name, value in getattr(plugin, kind).items()}
+    found: dict[str, Any] = {}
+    for plugin in installed_plugins():
+        added = getattr(plugin, kind)
+        if both := found.keys() & added.keys():
+            raise ConfigError(f"two plug-ins add {kind} called '{min(both)}': uninstall the package of one")
+        found.update(added)
+    return found

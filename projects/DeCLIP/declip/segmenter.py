@@ -8,88 +8,25 @@ zero-shot segmentation); models with a head join as plug-ins (``segmenters`` of 
 name of their meta-architecture.
 """
 
-import io
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import torch
-import yaml
-from matplotlib.figure import Figure
-from PIL import Image, ImageOps
-
-from d2host.engine.atomic import replacing
 from d2host.engine.checkpoint import RunCheckpointer
+from d2host.engine.config_file import read_yaml
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from d2host.engine.keys import shown
 from d2host.engine.setup import resolve_device
-from declip.data.mapper import TestMapper
-from declip.data.palette import class_palette
-from declip.data.reading import read_image
-from declip.evaluation import visualizer
 from declip.evaluation.zero_shot import Vocabulary, ZeroShotSegmenter, known_presets, protocol_of
 from declip.evaluation.zero_shot.protocol import Protocol as ZeroShotProtocol
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import build_encoder
+from declip.models.templates import check_texts
 from declip.models.zero_shot_classifier import Templates, embed_names
 from declip.plugins import from_plugins
+from declip.segmentation import ImageLike, Segmentation, as_rgb, model_input
 from declip.weights.files import read_metadata
-
-ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """An image and the class of each of its pixels; a notebook shows it as a picture.
-
-    Attributes:
-        image: H×W×3 uint8 RGB.
-        labels: H×W int64, indices into ``class_names``.
-        class_names: K names.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-
-    @cached_property
-    def masks(self) -> dict[str, np.ndarray]:
-        """Class name → H×W bool."""
-        return {name: self.labels == index for index, name in enumerate(self.class_names)}
-
-    @cached_property
-    def areas(self) -> dict[str, float]:
-        """Class name → its share of the image, in [0, 1]."""
-        return {name: float(mask.mean()) for name, mask in self.masks.items()}
-
-    def overlay(self) -> Image.Image:
-        """The image at its own size, its classes laid over it in their colours."""
-        return Image.fromarray(visualizer.paint(self.image, self.labels, self._colors))
-
-    def figure(self) -> Figure:
-        """The image, its classes and a legend side by side."""
-        row = visualizer.Segmentation(self.image, {"prediction": self.labels})
-        return visualizer.draw([row], self.class_names, self._colors)
-
-    def save(self, path: str | Path) -> None:
-        """Write :meth:`figure` as a picture, whole or not at all.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        with replacing(path) as temporary:
-            self.figure().savefig(temporary, dpi=130)
-
-    def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        self.figure().savefig(content, format="png", dpi=110)
-        return content.getvalue()
-
-    @property
-    def _colors(self) -> np.ndarray:
-        return np.asarray(class_palette(len(self.class_names)), dtype=np.float32)
 
 
 class Segmenter(Protocol):
@@ -118,7 +55,7 @@ class EncoderSegmenter:
         protocol: how an image is looked at.
         templates: what class names are put into.
 
-    >>> import declip
+    >>> import declip, numpy as np
     >>> segmenter = EncoderSegmenter(declip.build_encoder("nano", "nano-declip"), protocol_of("nano", ""))
     >>> segmenter.set_classes(["grass", "red ball"])
     >>> segmenter.segment(np.full((64, 96, 3), 90, np.uint8)).labels.shape
@@ -146,8 +83,10 @@ class EncoderSegmenter:
         if self.model is None:
             raise DataError("no classes have been chosen: call set_classes with their names first")
         pixels = as_rgb(image)
-        sample = TestMapper(self.protocol.short_side, max_size=10_000).resize(pixels)
-        return Segmentation(pixels, self.model([sample])[0]["sem_seg"].cpu().numpy(), self.class_names)
+        sample = model_input(pixels, self.model.mapper)
+        if isinstance(image, str | Path):
+            sample["file_name"] = str(image)
+        return Segmentation.of(pixels, self.model([sample])[0]["sem_seg"], self.class_names)
 
 
 def load_segmenter(
@@ -194,13 +133,14 @@ def _load_run(path: Path, device: str) -> Segmenter:
         raise CheckpointError(
             f"{path} is no trained model: give a training's output directory (config.yaml, checkpoint)"
         )
-    try:
-        architecture = yaml.safe_load(config.read_text(encoding="utf-8"))["MODEL"]["META_ARCHITECTURE"]
-        load = from_plugins("segmenters")[architecture]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        known = ", ".join(from_plugins("segmenters"))
-        raise CheckpointError(f"{config} names no model that segments ({error}): known are {known}") from error
-    return load(config, weights, device)
+    model, known = read_yaml(config).get("MODEL"), from_plugins("segmenters")
+    architecture = model.get("META_ARCHITECTURE") if isinstance(model, dict) else None
+    if not isinstance(architecture, str) or architecture not in known:
+        raise CheckpointError(
+            f"{config} names no model that segments: its MODEL.META_ARCHITECTURE is {shown(architecture)}, known are "
+            f"{', '.join(known)}"
+        )
+    return known[architecture](config, weights, device)
 
 
 def segment(image: ImageLike, names: Sequence[str], model: str | Path, **options) -> Segmentation:
@@ -211,6 +151,7 @@ def segment(image: ImageLike, names: Sequence[str], model: str | Path, **options
         names: of the classes.
         model, options: as of :func:`load_segmenter`.
 
+    >>> import numpy as np
     >>> result = segment(np.full((64, 96, 3), 90, np.uint8), ["grass", "red ball"], model="nano")
     >>> result.overlay().size, round(sum(result.areas.values()), 3)
     ((96, 64), 1.0)
@@ -224,34 +165,10 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Class names as a tuple.
 
     Raises:
-        DataError: there are none, one is empty or named twice, or they are a single string.
+        DataError: one is named twice, or as :func:`declip.models.templates.check_texts`.
     """
-    if isinstance(names, str):
-        raise DataError(f"class names are a list of strings, not the string {names!r}: put it into brackets")
-    stripped = tuple(str(name).strip() for name in names)
-    twice = sorted({name for name in stripped if stripped.count(name) > 1})
-    if not stripped or not all(stripped) or twice:
-        trouble = f"'{twice[0]}' is named twice" if twice else "there are none, or one is empty"
-        raise DataError(f"these class names cannot be used, {trouble}: name each class once")
+    stripped = tuple(name.strip() for name in check_texts(names, "class names"))
+    twice = [name for name, count in Counter(stripped).items() if count > 1]
+    if twice:
+        raise DataError(f"these class names cannot be used, '{twice[0]}' is named twice: name each class once")
     return stripped
-
-
-def as_rgb(image: ImageLike) -> np.ndarray:
-    """An image of any kind as H×W×3 uint8 RGB, upright.
-
-    Raises:
-        DataError: it is none, or its values are not in 0 to 255 (or, of floats, all in 0 to 1).
-    """
-    if isinstance(image, str | Path):
-        return read_image(image)
-    if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    array = image
-    if isinstance(image, torch.Tensor) and image.ndim == 3:
-        array = image.detach().cpu().numpy().transpose(1, 2, 0)
-    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        kind = tuple(getattr(image, "shape", ())) or type(image).__name__
-        raise DataError(f"{kind} is no image: give a path, a PIL image, H×W×3 uint8 RGB, or a 3×H×W tensor")
-    if array.min() < 0 or array.max() > 255 or (array.dtype.kind == "f" and array.max() <= 1):
-        raise DataError(f"an image of values from {array.min()} to {array.max()} cannot be used: give 0 to 255")
-    return np.ascontiguousarray(array.astype(np.uint8))

@@ -92,8 +92,12 @@ def _stamp(split: NanoSplit) -> dict:
 
 
 def _is_current(folder: Path, split: NanoSplit) -> bool:
-    index = folder / "scenes.json"
-    return index.is_file() and json.loads(index.read_text(encoding="utf-8"))["split"] == _stamp(split)
+    """Whether the files are there, and of this split and recipe; a damaged index is of none."""
+    try:
+        index = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))
+        return index["split"] == _stamp(split) and isinstance(index["scenes"], list)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _write_split(folder: Path, split: NanoSplit) -> None:

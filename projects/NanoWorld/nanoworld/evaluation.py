@@ -14,6 +14,7 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 from torch import Tensor
 
+from d2host.engine.tensors import check_finite
 from declip.models.encoder import DenseCLIP
 from nanoworld.photos import TEMPLATES, Window, cut_out, enlarged_window, square_window
 from nanoworld.vocabulary import CLASSES
@@ -49,6 +50,7 @@ def close_up_accuracy(encoder: DenseCLIP, scenes: Iterable[Scene]) -> dict[str, 
                 things.append(segment.is_thing)
     batches = rearrange(torch.stack(crops), "k h w c -> k c h w").split(64)
     images = torch.cat([encoder.encode_image(encoder.normalize(batch.to(device))).float() for batch in batches])
+    check_finite(images, "the embeddings of close-ups")
     right = ((F.normalize(images, dim=1) @ text.T).argmax(dim=1).cpu() == torch.tensor(labels)).double()
     is_thing = torch.tensor(things)
     groups = {"": right, "_things": right[is_thing], "_stuff": right[~is_thing]}
@@ -102,6 +104,7 @@ def evaluate_affinities(
         image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float()
         segments, pure = (grid.ravel() for grid in patch_segments(scene.segment_ids, patch_size))
         tokens = F.normalize(features(image)[0].flatten(1).T.float(), dim=1).cpu()[torch.from_numpy(pure)]
+        check_finite(tokens, "the features of a scene")
         labels = segments[pure]
         first, second = np.triu_indices(len(labels), k=1)
         cosines, same = (tokens @ tokens.T).numpy()[first, second], labels[first] == labels[second]

@@ -2,7 +2,7 @@
 
 from timm.models.vision_transformer import VisionTransformer
 
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.weights.files import read_state_dict
 from nanoworld.weights import shipped_weights

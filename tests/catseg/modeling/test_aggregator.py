@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from catseg.modeling import reference
-from catseg.modeling.aggregator import UNSELECTED_LOGIT, Aggregator
+from catseg.modeling.aggregator import UNSELECTED_LOGIT, Aggregator, cost_volume
 
 EMBED_DIM, NUM_PROMPTS, GUIDANCE = 8, 2, (6, 5)
 
@@ -98,6 +98,35 @@ def test_classes_beyond_the_padded_number_get_the_unselected_logit():
     logits = aggregator(*make_inputs((4, 4), 12))
     unselected = (logits == UNSELECTED_LOGIT).flatten(2).all(dim=2)
     assert unselected.sum(dim=1).tolist() == [3, 3]
+
+
+def least_similar(inputs, count):
+    """Of each image, the classes that are cut first."""
+    cost = cost_volume(*inputs[:2]).amax(dim=(2, 3, 4))
+    return list(cost.argsort(dim=1)[:, :count])
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 9, 11, 12])
+def test_classes_to_keep_are_aggregated_before_the_most_similar_ones(count):
+    aggregator, inputs = make_aggregator(window_size=4).train(), make_inputs((4, 4), 12)
+    kept = least_similar(inputs, count)
+    for logits, classes, image in zip(aggregator(*inputs, kept), kept, range(2), strict=True):
+        selected = (logits != UNSELECTED_LOGIT).flatten(1).all(dim=1)
+        assert selected[classes].all() and selected.sum() == max(count, 9)
+        chosen = selected.nonzero()[:, 0]
+        features, guidance = inputs[0][image : image + 1], [each[image : image + 1] for each in inputs[2]]
+        alone = make_aggregator(window_size=4, aggregate_all=True).train()(features, inputs[1][chosen], guidance)
+        torch.testing.assert_close(logits[chosen], alone[0], rtol=0, atol=1e-10)
+
+
+def test_a_gradient_reaches_every_class_that_is_kept():
+    aggregator, inputs = make_aggregator(window_size=4).train(), make_inputs((4, 4), 12)
+    inputs[1].requires_grad_()
+    kept = least_similar(inputs, 4)
+    logits = aggregator(*inputs, kept)
+    taught = torch.stack([each[classes] for each, classes in zip(logits, kept, strict=True)])
+    (gradient,) = torch.autograd.grad(taught.sum(), inputs[1])
+    assert all(gradient[classes].abs().sum(dim=(1, 2)).gt(0).all() for classes in kept)
 
 
 def test_aggregate_all_refines_every_class_of_a_large_vocabulary():

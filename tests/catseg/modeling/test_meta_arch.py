@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from catseg.config import get_catseg_cfg
+from catseg.modeling.aggregator import UNSELECTED_LOGIT
 from catseg.modeling.inference import resize
 from catseg.modeling.meta_arch import guidance_blocks
 from catseg.modeling.reference import dense_binary_cross_entropy
 from d2host import build_model
 from d2host.engine.errors import ConfigError, DataError
+from declip.models.contexts import ContextType
 from declip.models.factory import build_encoder
 
 
@@ -33,13 +35,31 @@ def test_guidance_comes_from_the_ends_of_the_first_two_thirds(depth_of, expected
 
 def test_guidance_blocks_of_the_published_depths():
     class Depth:
+        context = ContextType.QK
+
         def __init__(self, num_blocks):
             self.num_blocks = num_blocks
 
     assert guidance_blocks(Depth(12)) == (3, 7) and guidance_blocks(Depth(24)) == (7, 15)
     assert guidance_blocks(Depth(12), (1, 2)) == (1, 2)
-    with pytest.raises(ConfigError, match="GUIDANCE_BLOCKS names 3 blocks"):
-        guidance_blocks(Depth(12), (1, 2, 3))
+    for blocks in ((1, 11), (24, 3)):  # the last is taken apart
+        with pytest.raises(ConfigError, match=r"GUIDANCE_BLOCKS is .*: blocks of .* that have features are 0 to 10"):
+            guidance_blocks(Depth(12), blocks)
+
+
+def test_a_model_is_built_of_a_checked_tree_alone():
+    cfg = get_catseg_cfg("declip_catseg_nano.yaml", ["MODEL.DEVICE", "cpu"])
+    cfg.MODEL.SEM_SEG_HEAD.NUM_LAYERS = -1
+    with pytest.raises(ConfigError, match="NUM_LAYERS is -1: it must be an integer from 1 to 16"):
+        build_model(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "known"), [("MODEL.META_ARCHITECTURE", "CATSeg"), ("MODEL.SEM_SEG_HEAD.NAME", "CATSegHead")]
+)
+def test_models_that_are_not_registered_are_refused(key, known):
+    with pytest.raises(ConfigError, match=f"{key} is 'Other', which is not registered: choose one of .*{known}"):
+        build(key, "Other")
 
 
 def test_the_training_loss_is_the_dense_cross_entropy_of_the_logits():
@@ -48,6 +68,34 @@ def test_the_training_loss_is_the_dense_cross_entropy_of_the_logits():
     logits = model.logits(torch.stack([sample["image"].float() for sample in batch]), model.train_classes)
     labels = torch.stack([sample["sem_seg"] for sample in batch])
     torch.testing.assert_close(loss, dense_binary_cross_entropy(logits, labels, model.ignore_label))
+
+
+@pytest.mark.parametrize("padded", [4, 16, 41])
+def test_classes_of_the_labels_are_taught_however_many_the_vocabulary_has(padded):
+    """Those left out of the aggregation are not in the image, and add nothing to its loss."""
+    model, batch = build("MODEL.SEM_SEG_HEAD.PADDED_CLASSES", str(padded)).train(), training_batch()
+    for first, sample in zip((0, 30), batch, strict=True):
+        sample["sem_seg"] = first + sample["sem_seg"] % 6
+    seen = []
+    model.sem_seg_head.register_forward_hook(lambda module, args, logits: seen.append(logits))
+    loss = model(batch)["loss_sem_seg"]
+    (logits,) = seen
+    aggregated = (logits > UNSELECTED_LOGIT).flatten(2).any(dim=2)
+    assert aggregated.sum(dim=1).tolist() == [max(padded, 6)] * 2
+    assert aggregated[0, :6].all() and aggregated[1, 30:36].all()
+    gradients = torch.autograd.grad(loss, logits)[0].flatten(2).abs().sum(dim=2)
+    assert gradients[0, :6].gt(0).all() and gradients[1, 30:36].gt(0).all()
+    chosen = logits.where(aggregated[..., None, None], -torch.inf)  # as of a class that is certain not to be there
+    labels = torch.stack([sample["sem_seg"] for sample in batch])
+    expected = dense_binary_cross_entropy(chosen.clamp(min=-1e4), labels, model.ignore_label)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_labels_that_are_no_classes_are_refused_with_their_file():
+    model, batch = build().train(), training_batch(1)
+    batch[0] |= {"file_name": "street.png", "sem_seg": torch.full((128, 128), 65535)}
+    with pytest.raises(DataError, match=r"labels of street\.png are 65535 to 65535, .* training classes 0 to 41"):
+        model(batch)
 
 
 def test_every_trained_parameter_gets_a_gradient():
@@ -73,7 +121,7 @@ def test_the_vocabulary_changes_without_a_new_model():
     for vocabulary in (["red circle", "grass"], ["wood", "sky", "blue ring"]):
         model.set_vocabulary(vocabulary)
         assert model([sample])[0]["sem_seg"].shape == (len(vocabulary), 50, 70)
-    with pytest.raises(DataError, match="vocabulary is empty"):
+    with pytest.raises(DataError, match="there are no classes of the vocabulary"):
         model.set_vocabulary([])
 
 

@@ -3,15 +3,18 @@
 import importlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from d2host.engine import distributed
 from d2host.engine.distributed import launch
-from d2host.engine.errors import ConfigError, DataError
+from d2host.engine.errors import ConfigError, DataError, TrainingError
 
 
 @pytest.fixture
@@ -40,9 +43,58 @@ def test_a_rank_that_resolves_another_host_refuses(ranks, monkeypatch):
         launch(ranks.divide_by_zero, 2)
 
 
-def test_no_processes_are_no_processes(ranks):
-    with pytest.raises(ConfigError, match="--num-gpus 0 is impossible here"):
-        launch(ranks.divide_by_zero, 0)
+@pytest.mark.parametrize("number", [-1000, -1, 0, 1000, 10**9])
+def test_a_number_of_processes_that_cannot_be_is_refused(number, ranks):
+    with pytest.raises(ConfigError, match=rf"--num-gpus {number} is impossible here: .* 1 to \d+"):
+        launch(ranks.divide_by_zero, number)
+
+
+WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+WHOLE |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+RUBBISH = ["", "-1", "one", "1.5", "0x1", "١", " ", "99999999999999999999"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *[(name, value) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT") for value in (None, *RUBBISH)],
+        *[(name, value) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE") for value in RUBBISH],
+        *[("RANK", "2"), ("RANK", "3"), ("WORLD_SIZE", "0"), ("LOCAL_RANK", "2"), ("LOCAL_WORLD_SIZE", "3")],
+        *[("WORLD_SIZE", "3"), ("MASTER_PORT", "0"), ("MASTER_PORT", "65536"), ("MASTER_ADDR", None)],
+    ],
+)
+def test_variables_that_describe_no_run_are_refused(variable, value, monkeypatch):
+    for name, good in (WHOLE | {variable: value}).items():
+        monkeypatch.delenv(name, raising=False) if good is None else monkeypatch.setenv(name, good)
+    with pytest.raises(ConfigError, match=rf"{variable}.*: .*"):
+        launch(pytest.fail, 1)
+
+
+def test_a_number_of_processes_beside_torchruns_is_refused(monkeypatch):
+    for name, good in WHOLE.items():
+        monkeypatch.setenv(name, good)
+    with pytest.raises(ConfigError, match="--num-gpus 3 under torchrun, which runs 2"):
+        launch(pytest.fail, 3)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_never_come_are_not_waited_for_long(rank, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name, good in (WHOLE | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": str(port)}).items():
+        monkeypatch.setenv(name, good)
+    monkeypatch.setattr(distributed, "JOINING", timedelta(seconds=1))
+    with pytest.raises(TrainingError, match=rf"process {rank} of 2 could not join .*127.0.0.1:{port} within 1 s"):
+        launch(pytest.fail)
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name, good in (WHOLE | {"MASTER_PORT": str(server.getsockname()[1])}).items():
+            monkeypatch.setenv(name, good)
+        monkeypatch.setattr(distributed, "JOINING", timedelta(seconds=1))
+        with pytest.raises(TrainingError, match=rf"{server.getsockname()[1]}.*port that is free"):
+            launch(pytest.fail)
 
 
 PROGRAM = """

@@ -1,6 +1,10 @@
+import multiprocessing
+import os
+import signal
 from itertools import islice
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from d2host.engine.errors import ConfigError, DataError
@@ -53,3 +57,75 @@ def test_batches_that_do_not_divide_are_refused():
     assert per_process_batch(8, 2) == 4
     with pytest.raises(ConfigError, match=r"images_per_batch 4 .* does not divide by 3 processes"):
         per_process_batch(4, 3)
+
+
+class Acting(Dataset):
+    """Six samples, the fourth of which does something first."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        if index == 3:
+            self.act()
+        return {"image": torch.zeros(100_000)}
+
+
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SIGBUS", "SIGSEGV", "SIGABRT"))]
+)
+def test_a_worker_that_is_killed_is_named_with_the_signal(name):
+    loader = list_loader(Acting(lambda: os.kill(os.getpid(), getattr(signal, name))), 2, batch_size=1)
+    with pytest.raises(DataError, match=rf"pid \d+\) was killed by {name}: .*DATALOADER.NUM_WORKERS"):
+        list(loader)
+
+
+@pytest.mark.slow
+def test_a_worker_that_leaves_is_named_with_its_status():
+    with pytest.raises(DataError, match=r"pid \d+\) ended with status 3"):
+        list(list_loader(Acting(lambda: os._exit(3)), 1))
+
+
+def test_a_batch_that_shared_memory_cannot_take_is_an_error_and_not_waited_for():
+    resource = pytest.importorskip("resource")
+    small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731 (shared memory is a file)
+    with pytest.raises(DataError, match=r"cannot hand over its batch .*/dev/shm"):
+        list(list_loader(Acting(small), 1, batch_size=2))
+
+
+@pytest.mark.parametrize("started", [0, 2])
+def test_workers_that_cannot_be_started_are_refused_and_none_is_left(started, monkeypatch):
+    fork, left = os.fork, iter(range(started))
+
+    def fork_a_few():
+        if next(left, None) is None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    before = multiprocessing.active_children()
+    monkeypatch.setattr(os, "fork", fork_a_few)
+    with pytest.raises(ConfigError, match=r"4 loading processes .* cannot be started .*unavailable"):
+        list(list_loader(Acting(print), 4))
+    for child in multiprocessing.active_children():
+        if child not in before:
+            child.join(timeout=10)
+            assert not child.is_alive()
+
+
+@pytest.mark.parametrize("workers", [-1, 100_000, 10**9])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers):
+    with pytest.raises(ConfigError, match=rf"{workers} loading processes .* impossible here: give 0 to \d+"):
+        list_loader(Acting(print), workers)
+
+
+def test_a_termination_that_reaches_workers_too_leaves_them_at_work():
+    others = multiprocessing.active_children()
+    batches = iter(list_loader(Acting(print), 1, batch_size=1))
+    assert len(next(batches)) == 1
+    (worker,) = (child for child in multiprocessing.active_children() if child not in others)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.system(f"kill -{int(number)} {worker.pid}")  # not by this process, whose own SIGTERM ends a worker
+    assert len(list(batches)) == 5

@@ -63,14 +63,10 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path):
         LineTrainer(tmp_path / "cut", 8, stop=5).train(0, 8)  # two iterations past the checkpoint of iteration 2
     torch.manual_seed(99)
     resumed = LineTrainer(tmp_path / "cut", 8)
-    start = resumed.resume()
+    start = resumed.resume(resumed.checkpointer.last())
     resumed.train(start, 8)
     assert start == 3 and resumed.losses == whole.losses[3:]
     assert torch.equal(resumed.model.linear.weight, whole.model.linear.weight)
-
-
-def test_without_a_checkpoint_a_resumed_run_starts_anew(tmp_path):
-    assert LineTrainer(tmp_path, 5).resume() == 0
 
 
 def test_accumulated_batches_step_like_one_large_batch(tmp_path):

@@ -56,6 +56,59 @@ def test_the_dataset_of_a_plugin_is_a_source(tmp_path, monkeypatch):
     assert [record.path for record in list_images("few", root=tmp_path)] == [f"{tmp_path}/0.png", f"{tmp_path}/1.png"]
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_lists_from_other_systems_are_read(mark, end, folder):
+    (folder / "list.txt").write_bytes(mark + b"# chosen" + end + b"1.png" + end + end + b" 3.png ")
+    (folder / "coco.json").write_bytes(
+        mark + b'{"images":' + end + b'[{"file_name": "1.png"}, {"file_name": "3.png"}]}'
+    )
+    for name in ("list.txt", "coco.json"):
+        assert names(list_images(str(folder / name))) == ["1.png", "3.png"]
+
+
+def test_an_image_is_a_source_of_one(folder):
+    assert names(list_images(str(folder / "2.png"))) == ["2.png"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("name", ["list.txt", "coco.json"])
+def test_lists_that_are_no_utf_8_are_refused(name, encoding, tmp_path):
+    (tmp_path / name).write_bytes('{"images": [{"file_name": "caf\xe9.png"}]}'.encode(encoding))
+    with pytest.raises(DataError, match=rf"{name} is no UTF-8 text"):
+        list_images(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "null", "[]", "7", '"images"', "{", "{}", '{"images": 7}', '{"images": {}}', '{"images": [7]}', "[" * 10**5]
+    + [f'{{"images": [{{"file_name": {value}}}]}}' for value in ("null", "7", '""', "[]", '" "')],
+)
+def test_json_of_another_shape_gets_one_sentence(content, tmp_path):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match=r"x\.json is no (COCO annotation file|JSON)"):
+        list_images(str(tmp_path / "x.json"))
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.zip", "X.ZIP", "x.tar.bz2", "x.tar.zst"])
+def test_compressed_archives_are_refused(name, tmp_path):
+    (tmp_path / name).write_bytes(b"whatever")
+    with pytest.raises(DataError, match=r"is compressed.*: unpack it"):
+        list_images(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("source", ["", "gone", "gone.txt", "gone.json", "n" * 10_000, "a\0b"])
+def test_sources_that_are_not_there_are_refused(source):
+    with pytest.raises(DataError, match="does not exist"):
+        list_images(source)
+
+
+def test_a_root_that_is_no_folder_is_refused(folder):
+    (folder / "list.txt").write_text("1.png")
+    with pytest.raises(DataError, match="is no folder: give another image root"):
+        list_images(str(folder / "list.txt"), image_root=str(folder / "gone"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [

@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from catseg.config import get_catseg_cfg
-from catseg.loader import build_train_loader, check_training_sets
+from catseg.loader import build_train_loader
 from catseg.mapper import TrainMapper
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.errors import ConfigError, DataError
@@ -105,13 +105,6 @@ def test_a_test_image_keeps_its_aspect(scenes, tmp_path):
     Image.new("RGB", (30, 60)).save(tmp_path / "tall.png")
     sample = mappers.TestMapper(15, 1000)({"file_name": str(tmp_path / "tall.png")})
     assert sample["image"].shape == (3, 30, 15) and (sample["height"], sample["width"]) == (60, 30)
-
-
-def test_training_sets_must_exist_and_share_their_classes(scenes):
-    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN names no dataset"):
-        check_training_sets(())
-    with pytest.raises(DataError, match=f"'{NAME}' and 'nano_train' have different class lists"):
-        check_training_sets((NAME, "nano_train"))
 
 
 def test_a_batch_must_divide_by_the_processes():

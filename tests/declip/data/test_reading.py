@@ -1,5 +1,7 @@
 import re
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -11,8 +13,17 @@ from d2host.engine.errors import DataError
 from declip.data import mapper as mappers
 from declip.data.image_sources import ImageRecord, list_images
 from declip.data.preparation.check import check_pair
-from declip.data.reading import LabelFormat, read_image, read_sem_seg
+from declip.data.reading import LabelFormat, read_array, read_image, read_sem_seg, upright_rgb
 from declip.data.region_sets import RegionImage
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, *, depth=8, color=2, rows=b"", extra=b""):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def save(path, array, mode=None):
@@ -35,6 +46,151 @@ def turned(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     return tmp_path / "turned.jpg"
+
+
+UPRIGHT = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
+def test_every_orientation_in_every_format_is_turned_upright(orientation, ending, tmp_path):
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:8, :16, 0] = pixels[:8, 16:, 1] = pixels[8:, :16, 2] = 255
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / f"x.{ending}", exif=exif, **({} if ending == "tif" else {"quality": 100}))
+    expected = UPRIGHT.get(orientation, lambda stored: stored)(pixels)
+    with Image.open(tmp_path / f"x.{ending}") as stored:
+        for upright in (read_image(tmp_path / f"x.{ending}"), upright_rgb(stored, "it")):
+            assert upright.shape == expected.shape
+            corners = (slice(2, None, expected.shape[0] - 5), slice(2, None, expected.shape[1] - 5))
+            assert np.array_equal(upright[corners] > 127, expected[corners] > 127)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("content", [b"no header at all", b"MM\0*\0\0\0\x08\0", b"MM\0*\xff\xff\xff\xff", b""])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_photo_with_damaged_exif_data_is_read_as_stored(content, ending, tmp_path):
+    Image.new("RGB", (6, 4), (90, 90, 90)).save(tmp_path / f"x.{ending}", exif=b"Exif\0\0" + content)
+    assert read_image(tmp_path / f"x.{ending}").shape == (4, 6, 3)
+
+
+def test_strips_join_seamlessly(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 10, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    monkeypatch.setattr("declip.data.reading.STRIP_PIXELS", 70)
+    assert np.array_equal(read_image(tmp_path / "x.png"), pixels)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_16_bit_greys_keep_their_range(ending, tmp_path):
+    grey = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    if ending == "pgm":
+        (tmp_path / "x.pgm").write_bytes(b"P5 16 16 65535\n" + grey.astype(">u2").tobytes())
+    else:
+        Image.fromarray(grey).save(tmp_path / f"x.{ending}")
+    read = read_image(tmp_path / f"x.{ending}")
+    assert all(np.array_equal(read[..., channel], grey >> 8) for channel in range(3))
+
+
+def test_16_bit_colours_keep_their_range(tmp_path):
+    row = np.array([[65535, 0, 257], [300, 40000, 512]], ">u2")
+    (tmp_path / "x.png").write_bytes(png(2, 1, depth=16, rows=b"\0" + row.tobytes()))
+    assert read_image(tmp_path / "x.png").tolist() == (row >> 8)[None].tolist()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_without_a_known_range_are_refused_as_images_and_kept_as_labels(kind, tmp_path):
+    labels = np.array([[0, 3], [846, 65535]], kind)
+    Image.fromarray(labels).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match=r"x\.tif holds .* whose range is not known"):
+        read_image(tmp_path / "x.tif")
+    assert np.array_equal(read_sem_seg(tmp_path / "x.tif", num_classes=847, ignore_label=65535), labels)
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -1e30])
+def test_labels_that_are_no_whole_numbers_are_refused(value, tmp_path):
+    Image.fromarray(np.array([[0, value]], np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match="holds numbers that are not whole"):
+        read_sem_seg(tmp_path / "x.tif", num_classes=3, ignore_label=255)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("color", [0, 3])
+def test_labels_of_few_bits_keep_their_values(depth, color, tmp_path):
+    """Tools that make PNGs smaller store few classes in few bits."""
+    palette = chunk(b"PLTE", bytes(range(3 * 2 ** min(depth, 6)))) if color else b""
+    (tmp_path / "x.png").write_bytes(png(8 // depth, 1, depth=depth, color=color, rows=b"\0\x1b", extra=palette))
+    expected = [0x1B >> 8 - depth * (place + 1) & 2**depth - 1 for place in range(8 // depth)]
+    assert read_array(tmp_path / "x.png").tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "sentence"),
+    [
+        *[(mode, "png", "channels") for mode in ("RGB", "RGBA", "LA")],
+        ("CMYK", "tif", "channels"),
+        *[("L", "jpg", "is a JPEG"), ("RGB", "jpg", "is a JPEG")],
+    ],
+)
+def test_labels_in_colour_or_as_jpeg_are_refused(mode, ending, sentence, tmp_path):
+    Image.new(mode, (4, 4)).save(tmp_path / f"x.{ending}")
+    with pytest.raises(DataError, match=sentence):
+        read_sem_seg(tmp_path / f"x.{ending}", num_classes=3, ignore_label=255)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"),
+    [
+        *[(mode, "png") for mode in ("1", "L", "P", "RGB", "LA", "RGBA")],
+        *[(mode, "tif") for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "LAB")],
+        *[(mode, "webp") for mode in ("RGB", "RGBA")],
+        *[("L", "jpg"), ("CMYK", "jpg"), ("P", "gif"), ("P", "bmp"), ("L", "pgm")],
+    ],
+)
+def test_every_mode_becomes_the_colours_that_are_seen(mode, ending, tmp_path):
+    Image.new("RGBA", (6, 5), (0, 0, 0, 255)).convert("RGB" if mode == "LAB" else "RGBA").save(tmp_path / "black.png")
+    image = Image.open(tmp_path / "black.png")
+    image = image.convert(mode) if mode != "LAB" else Image.new("LAB", (6, 5), (0, 128, 128))
+    image.save(tmp_path / f"x.{ending}")
+    read = read_image(tmp_path / f"x.{ending}")
+    assert read.shape == (5, 6, 3) and read.dtype == np.uint8
+    assert mode == "LAB" or read.max() <= 8
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif"])
+def test_transparent_pixels_lie_on_white(ending, tmp_path):
+    pixels = np.zeros((2, 2, 4), np.uint8)
+    pixels[0, 0], pixels[0, 1], pixels[1, 0] = (200, 0, 0, 255), (200, 0, 0, 0), (200, 0, 0, 51)
+    Image.fromarray(pixels).save(tmp_path / f"x.{ending}", **({"lossless": True} if ending == "webp" else {}))
+    read = read_image(tmp_path / f"x.{ending}")
+    assert (
+        read[0].tolist() == [[200, 0, 0], [255, 255, 255]] and abs(read[1, 0].astype(int) - (244, 204, 204)).max() < 3
+    )
+    assert read[1, 1].tolist() == [255] * 3
+
+
+def test_a_transparent_colour_of_a_palette_is_white_and_in_labels_its_index(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    image.putpalette([9, 9, 9, 7, 7, 7])
+    image.save(tmp_path / "x.png", transparency=0)
+    assert read_image(tmp_path / "x.png").tolist() == [[[255] * 3, [7] * 3]]
+    assert read_array(tmp_path / "x.png").tolist() == [[0, 1]]
+
+
+def test_a_wholly_transparent_image_is_refused(tmp_path):
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"x\.png is wholly transparent"):
+        read_image(tmp_path / "x.png")
 
 
 def in_a_shard(path):
@@ -70,7 +226,7 @@ def test_labels_for_the_pixels_as_stored_are_refused(turned, tmp_path):
         TrainMapper(LabelFormat(2), (32,), 64, None)(record, np.random.default_rng(0))
     with pytest.raises(DataError, match=f"annotation of .* {sentence}"):
         RegionImage(str(turned), *[torch.zeros(0)] * 3, size=(40, 60)).image()
-    assert re.search(sentence, check_pair(record, LabelFormat(2)))
+    assert re.search(sentence, str(check_pair(record, LabelFormat(2))[0]))
 
 
 @pytest.mark.parametrize("name", ["labels.png", "labels.tif"])

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from d2host.engine.errors import ConfigError
-from declip.distill import build_distillation, get_distillation_cfg
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from declip.distill import build_distillation, check_inputs, get_distillation_cfg
 from declip.distill.build import build_dataset
 from declip.distill.student import trainable_names
 from declip.losses import StudentFeature
@@ -65,3 +65,42 @@ def test_sides_that_the_patch_does_not_divide_are_refused_with_their_key(key):
     cfg = get_distillation_cfg("distill_nano.yaml", options)
     with pytest.raises(ConfigError, match=f"{key}.* is impossible: .* 65 is no multiple"):
         build_dataset(cfg, build_distillation(cfg))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("INPUT.STUDENT_SIZE", "65"), "student 65 is no multiple of the encoder's patch of 8 pixels"),
+        (("INPUT.STUDENT_SIZE", "4"), "student 4 is no multiple"),
+        (("INPUT.CROP_SIZE", "63"), "crop 63 is no multiple"),
+        (("MODEL.DISTILL.LAST_N_BLOCKS", "9"), "LAST_N_BLOCKS is impossible"),
+    ],
+)
+def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(options, sentence):
+    with pytest.raises(ConfigError, match=sentence):  # the teacher is unknown, too, which would be said later
+        built(*options, "MODEL.TEACHER.NAME", "gone")
+
+
+@pytest.mark.parametrize(
+    ("options", "training", "kind", "sentence"),
+    [
+        (("DATASETS.IMAGES", ""), True, ConfigError, "DATASETS.IMAGES is empty"),
+        (("DATASETS.IMAGES", "gone"), True, DataError, "DATASETS.IMAGES is 'gone', which does not exist"),
+        (("DATASETS.IMAGES", "gone.json"), True, DataError, "DATASETS.IMAGES is 'gone.json', which does not exist"),
+        (("DATASETS.IMAGES", "gone.tar"), True, DataError, "DATASETS.IMAGES is 'gone.tar', which does not exist"),
+        (("TEST.REGIONS", "gone"), True, DataError, "TEST.REGIONS is 'gone', which does not exist"),
+        (("TEST.REGIONS", "*.json"), True, DataError, r"TEST.REGIONS is '\*.json', which does not exist"),
+        (("MODEL.WEIGHTS", "gone.pth"), False, CheckpointError, r"checkpoint gone\.pth does not exist"),
+        (("TEST.REGIONS", "", "TEST.EVAL_PERIOD", "0"), False, ConfigError, "TEST.REGIONS is empty"),
+    ],
+)
+def test_images_and_regions_that_are_not_there_are_refused_before_anything_is_built(options, training, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        check_inputs(get_distillation_cfg("distill_nano.yaml", options), training)
+
+
+def test_sources_that_are_there_pass(tmp_path):
+    (tmp_path / "regions.json").write_text("{}")
+    for images in (str(tmp_path), "nano_val", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..9}}.tar"):
+        options = ["DATASETS.IMAGES", images, "TEST.REGIONS", str(tmp_path / "regions.json")]
+        check_inputs(get_distillation_cfg("distill_nano.yaml", options), training=True)

@@ -5,23 +5,29 @@ from declip.distill import build_distillation, get_distillation_cfg
 
 NANO = "distill_nano.yaml"
 IMPOSSIBLE = {
-    "no term": (["MODEL.DISTILL.TERMS", "[]"], "MODEL.DISTILL.TERMS is empty"),
-    "unknown term": (["MODEL.DISTILL.TERMS", "['style']"], "MODEL.DISTILL.TERMS 'style' is unknown: .*'content'"),
-    "a term twice": (["MODEL.DISTILL.TERMS", "['content', 'content']"], "MODEL.DISTILL.TERMS names 'content' twice"),
+    "no term": (["MODEL.DISTILL.TERMS", "[]"], r"MODEL.DISTILL.TERMS is \[\]: it must be a list of at least 1"),
+    "unknown term": (["MODEL.DISTILL.TERMS", "['style']"], r"MODEL.DISTILL.TERMS is \['style'\]: .*'content'"),
+    "a term twice": (
+        ["MODEL.DISTILL.TERMS", "['content', 'content']"],
+        "MODEL.DISTILL.TERMS is .*: it must be a list of at least 1 different values",
+    ),
     "weight of content": (
         ["MODEL.DISTILL.CONTENT.WEIGHT", "0.0"],
-        "MODEL.DISTILL.CONTENT.WEIGHT is 0.0: it must be po",
+        "CONTENT.WEIGHT is 0.0: it must be a finite number, above 0",
     ),
     "weight of context": (
         ["MODEL.DISTILL.CONTEXT.WEIGHT", "-1."],
-        "MODEL.DISTILL.CONTEXT.WEIGHT is -1.0: it must be p",
+        "CONTEXT.WEIGHT is -1.0: it must be a finite number, above 0",
     ),
     "no context feature": (
         ["MODEL.ENCODER.CONTEXT", "vanilla"],
         "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT 'vanilla'",
     ),
-    "unknown feature": (["MODEL.DISTILL.CONTEXT.FEATURE", "tokens"], "MODEL.DISTILL.CONTEXT.FEATURE 'tokens' is unk"),
-    "unknown distance": (["MODEL.DISTILL.CONTEXT.DISTANCE", "l1"], "MODEL.DISTILL.CONTEXT.DISTANCE 'l1' is unknown"),
+    "unknown feature": (
+        ["MODEL.DISTILL.CONTEXT.FEATURE", "tokens"],
+        "CONTEXT.FEATURE is 'tokens': it must be 'content' or 'context'",
+    ),
+    "unknown distance": (["MODEL.DISTILL.CONTEXT.DISTANCE", "l1"], "MODEL.DISTILL.CONTEXT.DISTANCE is 'l1'"),
     "no rows": (["MODEL.DISTILL.CONTEXT.ROWS", "0"], "MODEL.DISTILL.CONTEXT.ROWS is 0"),
     "nothing of the student": (["MODEL.DISTILL.ENSEMBLE_ALPHA", "0.0"], "MODEL.DISTILL.ENSEMBLE_ALPHA is 0.0"),
     "no regions": (["TEST.REGIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),

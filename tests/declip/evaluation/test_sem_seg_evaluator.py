@@ -83,6 +83,87 @@ def test_a_label_outside_the_class_list_is_named(records):
         evaluator.process(records[:1], [{"sem_seg": torch.zeros(8, 10, dtype=torch.long)}])
 
 
+SIZE = (8, 10)
+NO_PREDICTIONS = {
+    "floats": torch.zeros(SIZE),
+    "complex": torch.zeros(SIZE, dtype=torch.complex64),
+    "a batch of scores": torch.rand(1, 4, *SIZE),
+    "a row": torch.zeros(80, dtype=torch.long),
+    "a number": torch.tensor(3),
+    "scores of fewer classes": torch.rand(3, *SIZE),
+    "scores of more classes": torch.rand(5, *SIZE),
+    "labels of another size": torch.zeros(10, 8, dtype=torch.long),
+    "scores of another size": torch.rand(4, 10, 8),
+    "negative labels": torch.full(SIZE, -1),
+    "labels beyond the classes": torch.full(SIZE, 4),
+    "labels far beyond the classes": torch.full(SIZE, 2**40),
+    "the ignore label": torch.full(SIZE, 255, dtype=torch.uint8),
+    "no pixel": torch.zeros(0, 10, dtype=torch.long),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PREDICTIONS)
+def test_what_is_no_prediction_is_refused_with_its_image(records, kind, tmp_path):
+    evaluator = SemSegEvaluator.of(NAME, output_folder=tmp_path / "out", save_predictions=True)
+    with pytest.raises(DataError, match=r"prediction for .*0\.png"):
+        evaluator.process(records[:1], [{"sem_seg": NO_PREDICTIONS[kind]}])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_labels_of_any_integers_count_alike(records, dtype):
+    evaluator = SemSegEvaluator.of(NAME)
+    evaluator.process(records[:1], [{"sem_seg": torch.full(SIZE, 2, dtype=dtype)}])
+    share = (records[0]["labels"] == 2).sum() / (records[0]["labels"] != 255).sum()
+    assert evaluator.evaluate()["sem_seg"]["pACC"] == pytest.approx(100 * share)
+
+
+def test_an_evaluation_without_images_is_refused(tmp_path):
+    evaluator = SemSegEvaluator(["a", "b"], LabelFormat(2), output_folder=tmp_path / "out")
+    with pytest.raises(DataError, match="no image has been evaluated"):
+        evaluator.evaluate()
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_classes_than_memory_are_refused():
+    with pytest.raises(DataError, match="100000 classes are too many"):
+        SemSegEvaluator([str(index) for index in range(100_000)], LabelFormat(100_000))
+
+
+@pytest.mark.parametrize("index", [-1, 2, 99])
+def test_groups_of_classes_that_are_none_are_refused(index):
+    with pytest.raises(DataError, match="class group 'seen' names classes beyond the 2"):
+        SemSegEvaluator(["a", "b"], LabelFormat(2), class_groups={"seen": [0, index]})
+
+
+def test_predictions_of_files_of_one_name_do_not_overwrite_each_other(records, tmp_path):
+    evaluator = SemSegEvaluator(["a", "b", "c", "d"], LabelFormat(4), output_folder=tmp_path, save_predictions=True)
+    samples = [{**records[0], "file_name": f"/{folder}/street.jpg"} for folder in ("berlin", "paris")]
+    prediction = [{"sem_seg": torch.zeros(SIZE, dtype=torch.long)}]
+    for sample in samples:
+        del sample["image_id"]
+    evaluator.process(samples[:1], prediction)
+    with pytest.raises(DataError, match=r"/berlin/street\.jpg and /paris/street\.jpg would both be .*street\.png"):
+        evaluator.process(samples[1:], prediction)
+    for sample, image_id in zip(samples, ("berlin/street", "paris/street"), strict=True):
+        evaluator.process([{**sample, "image_id": image_id}], prediction)
+    assert len(list((tmp_path / "predictions").rglob("*.png"))) == 3
+
+
+def test_a_dataset_whose_predictions_would_overwrite_each_other_is_refused_at_the_start(records, tmp_path):
+    records[1]["image_id"] = records[0]["image_id"]
+    with pytest.raises(DataError, match=r"0\.png and .*1\.png would both be .*image0\.png"):
+        SemSegEvaluator.of(NAME, output_folder=tmp_path, save_predictions=True)
+    SemSegEvaluator.of(NAME, output_folder=tmp_path)
+
+
+@pytest.mark.parametrize("image_id", ["../../etc/passwd", "/etc/passwd", "a/../../b"])
+def test_no_prediction_leaves_its_folder(records, image_id, tmp_path):
+    evaluator = SemSegEvaluator(["a", "b", "c", "d"], LabelFormat(4), output_folder=tmp_path, save_predictions=True)
+    with pytest.raises(DataError, match="is no name for a file"):
+        evaluator.process([{**records[0], "image_id": image_id}], [{"sem_seg": torch.zeros(SIZE, dtype=torch.long)}])
+
+
 @pytest.mark.skipif(not ADE.is_dir(), reason="the sample of real ADE20K images is not here")
 def test_real_images_corrupted_in_a_known_way_give_the_independently_computed_figures():
     """Every fifth row of the prediction is moved up by one class; figures by plain numpy."""

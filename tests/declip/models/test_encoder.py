@@ -192,7 +192,7 @@ def test_a_hub_that_cannot_be_reached_gets_one_line(monkeypatch):
 
     monkeypatch.setattr("open_clip.get_tokenizer", unreachable)
     with pytest.raises(
-        ConfigError, match=r"tokenizer of 'ViT-B-16-SigLIP2' cannot be had \(We .* Check .*\): .*HF_HOME"
+        ConfigError, match=r"tokenizer of 'ViT-B-16-SigLIP2' could not be downloaded \(We .*\): .*HF_HOME"
     ):
         load_tokenizer("ViT-B-16-SigLIP2")(["a cat"])
     monkeypatch.setattr("open_clip.create_model", unreachable)
@@ -251,3 +251,8 @@ def test_full_size_families_agree_with_open_clip(name):
 def test_open_clip_knows_the_models_the_configs_name():
     for name in ("EVA02-B-16", "EVA02-L-14-336", "ViT-B-16-quickgelu", "ViT-L-14-336-quickgelu"):
         assert open_clip.get_model_config(name) is not None
+
+
+def test_no_log_says_random_where_weights_are_loaded(caplog):
+    create_clip("ViT-S-32-alt")
+    assert "randomly" not in caplog.text

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import declip
-from d2host.engine.checkpoint import describe_mismatch
-from d2host.engine.errors import CheckpointError
+from d2host.engine.checkpoint_file import describe_mismatch
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip.models.factory import create_clip
 from declip.models.weights import save_encoder
 from declip.weights.files import is_weight_file, read_metadata, read_state_dict
@@ -64,7 +64,7 @@ class Evil:
 
 def test_a_pickle_with_code_is_refused(tmp_path, capsys):
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match=r"evil\.pt is corrupt or holds more than tensors"):
+    with pytest.raises(CheckpointError, match=r"evil\.pt cannot be read .*: it is damaged or holds more than tensors"):
         read_state_dict(tmp_path / "evil.pt")
     assert "code ran" not in capsys.readouterr().out
 
@@ -99,7 +99,7 @@ def test_weights_of_another_model_are_refused_by_name_and_by_tensors(tmp_path):
     state = create_clip("nano").clip.state_dict()
     state.pop("logit_scale")
     state["extra"] = torch.zeros(1)
-    state["visual.proj"] = torch.zeros(2, 2)
+    state["visual.proj"] = torch.eye(2)
     torch.save(state, tmp_path / "foreign.pt")
     with pytest.raises(CheckpointError, match=r"1 missing \(logit_scale\); 1 unexpected \(extra\); 1 of wrong shape"):
         declip.build_encoder("nano", weights=str(tmp_path / "foreign.pt"))
@@ -112,3 +112,11 @@ def test_a_long_mismatch_is_cut():
 
 def test_paths_are_told_from_tags():
     assert is_weight_file("weights/x") and is_weight_file("x.pt") and not is_weight_file("openai")
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "n" * 5000 + ".pth", "a\x00b.pth", "a\x00b", ".", "..", "/", "", " "])
+def test_names_that_no_file_can_have_are_no_weights(name):
+    with pytest.raises((CheckpointError, ConfigError)):
+        declip.build_encoder("nano", name)
+    with pytest.raises(CheckpointError):
+        read_state_dict(name)

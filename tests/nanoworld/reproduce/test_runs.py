@@ -64,3 +64,22 @@ def test_rows_that_tables_share_run_once_also_side_by_side(tmp_path):
     assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 4
     with pytest.raises(DeclipError, match="no such thing"):
         runs(tmp_path, "sys.exit('no such thing')").evaluate_all([ROW], seeds=[7, 8])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"nano_final": {}}', '{"nano_final": {"mIoU": "high"}}'])
+def test_damaged_results_are_named(content, tmp_path):
+    finished = runs(tmp_path, SEGMENTER)
+    finished.evaluate(ROW, 0)
+    (results,) = tmp_path.rglob("results.json")
+    results.write_text(content)
+    with pytest.raises(DeclipError, match=r"results\.json is damaged .*: remove .* to evaluate again"):
+        finished.evaluate(ROW, 0)
+
+
+def test_a_damaged_note_that_a_run_is_done_lets_it_run_again(tmp_path):
+    finished = runs(tmp_path, SEGMENTER.replace("mkdir()", "mkdir(exist_ok=True)"))
+    finished.evaluate(ROW, 0)
+    (done,) = tmp_path.rglob("done.json")
+    done.write_bytes(b"\xff{")
+    assert finished.evaluate(ROW, 0)["mIoU"] == 1.0
+    assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 2

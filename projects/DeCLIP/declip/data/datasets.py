@@ -3,17 +3,22 @@
 Datasets are registered when a name is first looked up; registering reads nothing but class lists.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from d2host import DatasetCatalog, MetadataCatalog
-from d2host.engine.errors import DataError
+from d2host.engine.errors import ConfigError, DataError
 from declip.data.benchmarks import FOLDER_DATASETS
-from declip.data.class_lists import load_class_list
+from declip.data.class_lists import check_class_names, load_class_list
 from declip.data.folder_dataset import load_folder_dataset
 from declip.data.palette import class_palette
+from declip.data.reading import LabelFormat
+from declip.data.records import PATH, SIDE, fault_in
 from declip.data.root import dataset_root
 from declip.plugins import PluginDataset, from_plugins
+
+RECORD = {"file_name": PATH, "sem_seg_file_name": PATH, "height": SIDE.optional(), "width": SIDE.optional()}
 
 
 def _load_added(dataset: PluginDataset) -> Sequence[dict]:
@@ -24,7 +29,7 @@ def class_names(name: str) -> Sequence[str]:
     """The classes of a registered dataset, in label order.
 
     Raises:
-        DataError: the dataset is not registered or names no classes.
+        DataError: the dataset is not registered, names no classes, or ignores one of them.
     """
     register_datasets()
     if name not in DatasetCatalog.list():
@@ -33,9 +38,17 @@ def class_names(name: str) -> Sequence[str]:
             f"{', '.join((*sorted(FOLDER_DATASETS), *from_plugins('datasets')))}, or register your own with "
             "d2host.DatasetCatalog"
         )
-    names = MetadataCatalog.get(name).get("stuff_classes")
-    if not names:
-        raise DataError(f"dataset '{name}' has no 'stuff_classes' in its metadata: set them when registering it")
+    metadata = MetadataCatalog.get(name)
+    names = metadata.get("stuff_classes")
+    if not names or isinstance(names, str):
+        raise DataError(
+            f"dataset '{name}' has no list of 'stuff_classes' in its metadata: set it when registering the dataset"
+        )
+    check_class_names(names, f"'stuff_classes' of dataset '{name}'")
+    try:
+        LabelFormat.of(metadata)
+    except DataError as error:
+        raise DataError(f"dataset '{name}': {error}") from error
     return names
 
 
@@ -49,13 +62,28 @@ def vocabulary(name: str) -> Sequence[str]:
 
 
 def dataset_records(name: str) -> list[dict]:
-    """The dataset dicts of a registered dataset.
+    """The dataset dicts of a registered dataset, checked before the first is used.
 
     Raises:
-        DataError: the dataset is not registered, or incomplete.
+        DataError: the dataset is not registered, incomplete or empty, or a dict lacks a key or names a missing file.
     """
     class_names(name)
-    return DatasetCatalog.get(name)
+    records = DatasetCatalog.get(name)
+    if isinstance(records, str | Mapping) or not isinstance(records, Sequence):
+        raise DataError(f"dataset '{name}' gives a {type(records).__name__}: register a function that gives a list")
+    if not records:
+        raise DataError(f"dataset '{name}' has no images: its function gives an empty list")
+    for position, record in enumerate(records):
+        if fault := fault_in(record, RECORD):
+            raise DataError(f"dataset '{name}', dict {position}: {fault}: see Detectron2's standard dataset dicts")
+    for key in ("file_name", "sem_seg_file_name"):
+        missing = [record[key] for record in records if not os.path.isfile(record[key])]
+        if missing:
+            raise DataError(
+                f"dataset '{name}': {len(missing)} of {len(records)} files of '{key}' do not exist, among them "
+                f"{missing[0]}: get them, or register it with the paths where they are"
+            )
+    return records
 
 
 def dataset_metadata(name: str):
@@ -86,6 +114,8 @@ def register_datasets() -> None:
             is_thing=[index in dataset.things for index in range(len(classes))] if dataset.things else None,
         )
     for name, added in from_plugins("datasets").items():
+        if name in FOLDER_DATASETS:
+            raise ConfigError(f"a plug-in adds a dataset '{name}', which is the name of a benchmark: uninstall it")
         if name not in DatasetCatalog.list():
             DatasetCatalog.register(name, partial(_load_added, added))
             MetadataCatalog.get(name).set(**added.metadata())

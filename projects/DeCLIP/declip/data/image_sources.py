@@ -3,8 +3,7 @@
 A source is a list of records, so that the sample at a position is the same in every run and every worker.
 """
 
-import json
-import tarfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,13 @@ import torch
 from torch import Tensor
 
 from d2host.engine.errors import DataError
-from declip.data.reading import IMAGE_SUFFIXES, read_image
+from declip.data.listing import IMAGE_SUFFIXES, find_files
+from declip.data.reading import read_image
+from declip.data.shards import find_shards, list_members, opened_member
+from declip.data.text_files import read_json, read_text
 from declip.plugins import from_plugins
+
+ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class ImageRecord:
     Attributes:
         path: of the file, or of the shard.
         member: name within the shard; empty for a file of its own.
-        offset, size: bytes within the shard.
+        offset: of its header within the shard, bytes.
+        size: of the file within the shard, bytes.
     """
 
     path: str
@@ -45,15 +50,12 @@ class ImageRecord:
         Raises:
             DataError: the file is missing or no readable image.
         """
-        source: str | bytes = self.path
         if self.member:
-            try:
-                with open(self.path, "rb") as shard:
-                    shard.seek(self.offset)
-                    source = shard.read(self.size)
-            except OSError as error:
-                raise DataError(f"shard {self.path} cannot be read ({error}): get it again") from error
-        return torch.from_numpy(read_image(source, name=self.name, least_side=least_side)).permute(2, 0, 1)
+            with opened_member(self.path, self.member, self.offset, self.size) as file:
+                image = read_image(file, name=self.name, least_side=least_side)
+        else:
+            image = read_image(self.path, least_side=least_side)
+        return torch.from_numpy(image).permute(2, 0, 1)
 
 
 def list_images(source: str, image_root: str = "", root: str | Path = "datasets") -> list[ImageRecord]:
@@ -68,8 +70,9 @@ def list_images(source: str, image_root: str = "", root: str | Path = "datasets"
     (3, 20, 30)
 
     Args:
-        source: a COCO ``.json``; a ``.txt`` with a path a line; a folder, searched recursively; ``.tar`` shards, also
-            as a pattern (``cc3m/*.tar``); or the name of a plug-in's dataset.
+        source: a COCO ``.json``; a text list with a path a line, UTF-8, in which ``#`` begins a comment; a folder (see
+            :mod:`declip.data.listing`); ``.tar`` shards, also as a pattern (``cc3m/*.tar``, ``cc3m/{000..331}.tar``);
+            an image; or the name of a plug-in's dataset.
         image_root: folder that relative paths of a json or list start from; empty: the folder of that file.
         root: folder of the datasets, for those by name.
 
@@ -77,16 +80,22 @@ def list_images(source: str, image_root: str = "", root: str | Path = "datasets"
         DataError: the source does not exist, cannot be parsed, or holds no image.
     """
     path, added = Path(source), from_plugins("datasets")
+    suffix = path.suffix.lower()
     if source in added:
         records = [ImageRecord(record["file_name"]) for record in added[source].load(Path(root))]
-    elif path.suffix == ".tar":
-        shards = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-        records = [record for shard in shards for record in _list_shard(shard)]
-    elif path.is_dir():
-        records = [ImageRecord(str(file)) for file in find_images(path)]
-    elif path.is_file():
+    elif suffix in ARCHIVES:
+        raise DataError(f"image source {source} is compressed, so no image in it can be read alone: unpack it")
+    elif suffix == ".tar":
+        records = [ImageRecord(str(shard), *member) for shard in find_shards(source) for member in list_members(shard)]
+    elif source and os.path.isdir(source):
+        records = [ImageRecord(str(file)) for file in find_files(path)]
+    elif suffix in IMAGE_SUFFIXES and os.path.isfile(source):
+        records = [ImageRecord(source)]
+    elif os.path.isfile(source):
         folder = Path(image_root) if image_root else path.parent
-        names = _names_in_json(path) if path.suffix == ".json" else _names_in_list(path)
+        if not os.path.isdir(folder):
+            raise DataError(f"{folder}, where the images of {source} should lie, is no folder: give another image root")
+        names = _names_in_json(path) if suffix == ".json" else _names_in_list(path)
         records = [ImageRecord(str(folder / name)) for name in names]
     else:
         raise DataError(
@@ -98,30 +107,18 @@ def list_images(source: str, image_root: str = "", root: str | Path = "datasets"
     return records
 
 
-def find_images(folder: Path) -> list[Path]:
-    """The image files below a folder, sorted, whatever the case of their endings."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-
-
 def _names_in_json(path: Path) -> list[str]:
-    try:
-        return [image["file_name"] for image in json.loads(path.read_text(encoding="utf-8"))["images"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no COCO annotation file ({error!r}): it needs 'images' with 'file_name'") from error
+    content = read_json(path, "image list", "give a COCO annotation file")
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list):
+        raise DataError(f"{path} is no COCO annotation file: it needs 'images', a list of objects with 'file_name'")
+    names = [image.get("file_name") if isinstance(image, dict) else None for image in images]
+    for position, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f"{path} is no COCO annotation file: images[{position}] has no 'file_name' that is a text")
+    return names
 
 
 def _names_in_list(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path, "image list", "give one path a line").split("\n"))
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def _list_shard(path: Path) -> list[ImageRecord]:
-    try:
-        with tarfile.open(path, "r:") as shard:
-            return [
-                ImageRecord(str(path), member.name, member.offset_data, member.size)
-                for member in shard
-                if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES
-            ]
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(f"shard {path} is no uncompressed tar file ({error}): get it again") from error

@@ -8,9 +8,16 @@
   config file
 """
 
-from declip.distill.build import build_distillation, build_regions
+from declip.distill.build import build_distillation, build_regions, check_inputs
 from declip.distill.config import get_distillation_cfg
 from declip.distill.step import Distillation
 from declip.distill.trainer import DistillationTrainer
 
-__all__ = ["Distillation", "DistillationTrainer", "build_distillation", "build_regions", "get_distillation_cfg"]
+__all__ = [
+    "Distillation",
+    "DistillationTrainer",
+    "build_distillation",
+    "build_regions",
+    "check_inputs",
+    "get_distillation_cfg",
+]

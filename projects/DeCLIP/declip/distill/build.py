@@ -1,11 +1,12 @@
 """From a configuration to the parts of a distillation."""
 
 import logging
+import os
 
 import torch
 
 from d2host import CfgNode
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
@@ -15,10 +16,32 @@ from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.losses import ContentLoss, ContextLoss
+from declip.models.encoder import DenseCLIP
 from declip.models.factory import build_encoder, known_weights
+from declip.plugins import from_plugins
 from declip.teachers.base import FrozenTeacher
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
+
+
+def check_inputs(cfg: CfgNode, training: bool) -> None:
+    """Refuse weights, images and regions that do not exist, before anything is built; none is read yet.
+
+    Raises:
+        ConfigError: a run needs some, and none are named.
+        CheckpointError, DataError: what is named does not exist.
+    """
+    known = from_plugins("datasets")
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
+    if not cfg.DATASETS.IMAGES:
+        raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
+    if not training and not cfg.TEST.REGIONS:
+        raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
+    for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
+        pattern = key == "DATASETS.IMAGES" and any(sign in source for sign in "*?[{")
+        if source and not (source in known or pattern or os.path.exists(source)):
+            raise DataError(f"{key} is '{source}', which does not exist: give a path, or one of {', '.join(known)}")
 
 
 def build_distillation(cfg: CfgNode) -> Distillation:
@@ -40,6 +63,7 @@ def _build(cfg: CfgNode) -> Distillation:
     if not options.WEIGHTS:
         raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
     student = build_encoder(options.NAME, options.WEIGHTS, options.CONTEXT, options.ATTENTION_SCALE)
+    view_sizes(cfg, student, crops="content" in distill.TERMS)
     if options.WEIGHTS == "random":
         logging.getLogger(__name__).warning(
             "MODEL.ENCODER.WEIGHTS is random: a random CLIP teaches its student nothing"
@@ -50,6 +74,10 @@ def _build(cfg: CfgNode) -> Distillation:
         "context": ContextLoss(context.FEATURE, context.DISTANCE, context.ROWS),
     }
     terms = {name: known[name] for name in distill.TERMS}
+    try:
+        choose_trainable(student, {term.feature for term in terms.values()}, distill.LAST_N_BLOCKS)
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DISTILL.LAST_N_BLOCKS is impossible: {error}") from error
     needs = [kind for term in terms.values() for kind in term.needs]
     interpolates = distill.ENSEMBLE_ALPHA < 1
     teachers: dict[str, FrozenTeacher] = {}
@@ -64,12 +92,21 @@ def _build(cfg: CfgNode) -> Distillation:
         precision = Precision(teacher.PRECISION)
         teachers["foundation"] = FoundationTeacher(teacher.NAME, teacher.WEIGHTS, precision, teacher.LAYER)
     student.recompute = distill.RECOMPUTE
-    try:
-        choose_trainable(student, {term.feature for term in terms.values()}, distill.LAST_N_BLOCKS)
-    except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.LAST_N_BLOCKS is impossible: {error}") from error
     weights = {name: distill[name.upper()].WEIGHT for name in terms}
     return Distillation(student, teachers, terms, weights, original, distill.ENSEMBLE_ALPHA)
+
+
+def view_sizes(cfg: CfgNode, student: DenseCLIP, foundation_patch: int = 0, crops: bool = True) -> ViewSizes:
+    """The sizes of ``INPUT``, for a student, the patch size of a foundation model, and crops where CLIP teaches.
+
+    Raises:
+        ConfigError: they are no multiples of the student's patch size.
+    """
+    crop = (cfg.INPUT.CROP_SIZE or student.image_size) if crops else 0
+    try:
+        return ViewSizes(cfg.INPUT.STUDENT_SIZE, student.patch_size, foundation_patch, crop)
+    except ValueError as error:
+        raise ConfigError(f"INPUT.STUDENT_SIZE or INPUT.CROP_SIZE is impossible: {error}") from error
 
 
 def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
@@ -79,16 +116,9 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
         DataError: the source does not exist or holds no image.
         ConfigError: the grids of student and teacher cannot match.
     """
-    student, teachers = model.student, model.teachers
-    try:
-        sizes = ViewSizes(
-            student=cfg.INPUT.STUDENT_SIZE,
-            student_patch=student.patch_size,
-            foundation_patch=teachers["foundation"].patch_size if "foundation" in teachers else 0,
-            crop=(cfg.INPUT.CROP_SIZE or student.image_size) if "clip" in teachers else 0,
-        )
-    except ValueError as error:
-        raise ConfigError(f"INPUT.STUDENT_SIZE or INPUT.CROP_SIZE is impossible: {error}") from error
+    teachers = model.teachers
+    foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
+    sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers)
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
     return DistillationDataset(records, views, max(cfg.SEED, 0))
@@ -98,6 +128,10 @@ def build_regions(cfg: CfgNode) -> RegionSet | None:
     """The regions of ``TEST.REGIONS`` to validate on; None where it is empty.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: they cannot be had, or files of those to validate on are missing.
     """
-    return load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root()) if cfg.TEST.REGIONS else None
+    if not cfg.TEST.REGIONS:
+        return None
+    regions = load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root())
+    regions.first(cfg.TEST.MAX_IMAGES)
+    return regions

@@ -60,22 +60,20 @@ class DistillationTrainer(Trainer):
             self.unreadable.add(batch)
             yield batch
 
-    def run(self, resume: bool = False) -> None:
+    def run(self, checkpoint: Path | None = None) -> None:
         """Train to the end, writing the encoder's weights with every checkpoint; then list the images skipped.
 
         Raises:
-            ConfigError: the output directory holds another run and ``resume`` is not asked for.
+            ConfigError, CheckpointError, OutputError: see :meth:`Trainer.run`.
         """
-        super().run(resume)
+        super().run(checkpoint)
         for message in self.unreadable.messages.values():
             logging.getLogger(__name__).warning("Skipped: %s", message)
 
-    def save(self, name: str) -> Path:
-        """Save the run and, beside it, the encoder's weights so far."""
-        path = super().save(name)
+    def export_beside(self) -> None:
+        """Write the encoder's weights so far."""
         if comm.is_main_process():
             self.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE)
-        return path
 
     def export(self, path: Path) -> Path:
         """Write the encoder that is evaluated as weights that need no further options."""

@@ -4,7 +4,7 @@ Shape legend
     image  H×W×3 uint8 RGB        sem_seg  H×W int64, negative where there is no class
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,20 @@ from matplotlib.patches import Patch
 
 from d2host import DatasetEvaluator, comm
 from d2host.engine.atomic import replacing
+from d2host.engine.errors import DataError
 from declip.data.class_lists import first_synonym
 from declip.data.datasets import dataset_metadata
-from declip.data.reading import LabelFormat, read_image
+from declip.data.mapper import fitted, resize_image, resize_labels
+from declip.data.reading import LabelFormat, check_same_size, read_image
 from declip.evaluation.sem_seg_evaluator import background_class, to_labels
 
 OPACITY = 0.65
-LEGEND_ENTRIES = 24
-OVERVIEW_ROWS = 6
+LEGEND_ENTRIES, LEGEND_COLUMNS, NAME_LENGTH = 24, 6, 40
+OVERVIEW_ROWS, MOST_ROWS = 6, 100
 PANEL_INCHES = 2.6
+PANEL_PIXELS = 1024  # of the longer side: more would not be seen
+CELL_SHAPES = (0.25, 2.0)  # height by width; what is longer is drawn narrower ...
+MOST_SHAPE = 20  # ... up to this ratio of its sides, and stretched beyond
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,12 @@ class Segmentation:
 
     image: np.ndarray
     panels: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, image: np.ndarray, panels: Mapping[str, np.ndarray]) -> "Segmentation":
+        """Image and labels of one size, made smaller where they are larger than a drawing shows."""
+        size = fitted(image.shape[:2], PANEL_PIXELS)
+        return cls(resize_image(image, size), {title: resize_labels(panel, size) for title, panel in panels.items()})
 
 
 def paint(image: np.ndarray, sem_seg: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -51,12 +62,19 @@ def paint(image: np.ndarray, sem_seg: np.ndarray, colors: np.ndarray) -> np.ndar
 
 
 def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.ndarray) -> Figure:
-    """A figure with one row per image: the image, then its panels; below, the classes that fill most pixels."""
+    """A figure with one row per image: the image, then its panels; below, the classes that fill most pixels.
+
+    Raises:
+        DataError: there are more rows than a figure holds.
+    """
+    if len(rows) > MOST_ROWS:
+        raise DataError(f"a figure of {len(rows)} images cannot be drawn: choose at most {MOST_ROWS}")
     columns = 1 + max(len(row.panels) for row in rows)
-    heights = [row.image.shape[0] / row.image.shape[1] for row in rows]
-    figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * sum(heights) + 1.2), layout="constrained")
+    shapes = [row.image.shape[0] / row.image.shape[1] for row in rows]
+    heights = [float(np.clip(shape, *CELL_SHAPES)) for shape in shapes]
+    figure = Figure(figsize=(PANEL_INCHES * columns, PANEL_INCHES * sum(heights) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
-    for number, (row, cells) in enumerate(zip(rows, axes, strict=True)):
+    for number, (row, shape, cells) in enumerate(zip(rows, shapes, axes, strict=True)):
         panels = {
             "image": row.image,
             **{title: paint(row.image, panel, colors) for title, panel in row.panels.items()},
@@ -64,25 +82,59 @@ def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.nd
         for axis in cells:
             axis.axis("off")
         for axis, (title, panel) in zip(cells, panels.items(), strict=False):
-            axis.imshow(panel)
+            axis.imshow(panel, aspect=float(np.clip(shape, 1 / MOST_SHAPE, MOST_SHAPE)) / shape)
             if number == 0:
                 axis.set_title(title, fontsize=9)
-    patches = [
-        Patch(color=colors[index] / 255, label=first_synonym(class_names[index])) for index in most_frequent(rows)
-    ]
-    if patches:
-        figure.legend(
-            handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=7, frameon=False
-        )
+    _add_legend(figure, rows, class_names, colors)
     return figure
 
 
+def _add_legend(figure: Figure, rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.ndarray) -> None:
+    """Name the most frequent classes below the panels, in as many columns as fit; the figure grows by the legend."""
+    present = most_frequent(rows)
+    if not present:
+        return
+    shown = present[:LEGEND_ENTRIES]
+    names = [" ".join(first_synonym(class_names[index]).split()) for index in shown]
+    names = [
+        name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}" for name in names
+    ]
+    patches = [Patch(color=colors[index] / 255) for index in shown]
+    if len(present) > len(shown):
+        names, patches = [*names, f"and {len(present) - len(shown)} more"], [*patches, Patch(alpha=0)]
+    for columns in range(min(LEGEND_COLUMNS, len(names)), 0, -1):
+        legend = figure.legend(
+            *(patches, list(map(str, range(len(names))))),
+            **{"loc": "outside lower center", "ncols": columns, "fontsize": 7, "frameon": False},
+        )
+        for text, name in zip(legend.get_texts(), names, strict=True):
+            text.set_parse_math(False)  # a name is no formula, whatever its dollars
+            text.set_text(name)
+        extent = legend.get_window_extent()
+        if extent.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 130) -> None:
+    """Write a figure as a picture, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written, or its ending is no format of pictures.
+    """
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=dpi)
+    except (OSError, ValueError) as error:
+        raise DataError(f"picture {path} cannot be written ({error}): choose another path, such as x.png") from error
+
+
 def most_frequent(rows: Sequence[Segmentation]) -> list[int]:
-    """The classes that fill most pixels of all panels, most first, at most as many as a legend holds."""
+    """The classes that occur in the panels, those that fill most pixels first."""
     labels = np.concatenate([panel[panel >= 0] for row in rows for panel in row.panels.values()])
     counts = np.bincount(labels, minlength=1)
-    order = np.argsort(-counts, kind="stable")[:LEGEND_ENTRIES]
-    return [int(index) for index in order if counts[index]]
+    return [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
 
 
 class SegmentationVisualizer(DatasetEvaluator):
@@ -132,8 +184,9 @@ class SegmentationVisualizer(DatasetEvaluator):
         sem_seg = self.labels.read(sample["sem_seg_file_name"])
         sem_seg = np.where(sem_seg == self.labels.ignore_label, -1, sem_seg)
         image = read_image(sample["file_name"])
-        return Segmentation(image, {"prediction": prediction, "ground truth": sem_seg})
+        name = f"label file {sample['sem_seg_file_name']}"
+        check_same_size(image.shape[:2], sem_seg.shape, sample["file_name"], name)
+        return Segmentation.of(image, {"prediction": prediction, "ground truth": sem_seg})
 
     def _save(self, name: str, rows: Sequence[Segmentation]) -> None:
-        with replacing(self.folder / name) as file:
-            draw(rows, self.class_names, self.colors).savefig(file, dpi=110)
+        save_figure(draw(rows, self.class_names, self.colors), self.folder / name, dpi=110)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from d2host import BACKBONE_REGISTRY, Backbone, CfgNode, ShapeSpec, configurable
 from d2host.engine.errors import ConfigError
+from d2host.engine.keys import Choice, Integer, Key, Keys, Many, Text, check_keys, declare, group
+from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
@@ -20,16 +22,25 @@ from declip.models.finetuning import FinetunePolicy, apply_finetuning
 DENSE, BLOCK = "dense", "block"  # block3: the output of block 3, from 0
 
 
+KEYS: Keys = group(
+    "MODEL.ENCODER",
+    NAME=Key("EVA02-B-16", Text(empty=False), "an open_clip model name, or a plug-in's, such as nano"),
+    WEIGHTS=Key("", Text(), "a weight file, an open_clip tag, a plug-in's name, or random"),
+    CONTEXT=Key(
+        "", Choice.of(ContextType, ""), "what the last block attends by; empty: as the weight file says, else qk"
+    ),
+    ATTENTION_SCALE=Key("", Choice.of(AttentionScale, ""), "empty: what the weight file says, else sqrt_d"),
+    FINETUNE=Key("frozen", Choice.of(FinetunePolicy), "what trains; attention: queries, values and positions"),
+    OUT_FEATURES=Key(
+        [DENSE], Many(Text(empty=False), distinct=True), "dense (the space of the texts), block0, block1, ..."
+    ),
+    STRIDE=Key(0, Integer(most=1024), "pixels between features; 0: the patch size, or the next power of two"),
+)
+
+
 def add_backbone_config(cfg: CfgNode) -> None:
     """Declare the keys of :class:`DenseCLIPBackbone` in a host's tree, in place."""
-    encoder = cfg.MODEL.ENCODER = CfgNode()
-    encoder.NAME = "EVA02-B-16"  # an open_clip model name, or nano
-    encoder.WEIGHTS = ""  # a weight file, an open_clip pretrained tag, a plug-in's name, or random
-    encoder.CONTEXT = ""  # q, k, v, qk, all, vanilla, maskclip, catseg; empty: what the weight file says, else qk
-    encoder.ATTENTION_SCALE = ""  # sqrt_d, none; empty: what the weight file says, else sqrt_d
-    encoder.FINETUNE = "frozen"  # frozen, attention (queries, values and positions), full
-    encoder.OUT_FEATURES = (DENSE,)  # dense (the space of the texts), block0, block1, ...
-    encoder.STRIDE = 0  # pixels between features; 0: the patch size, or the next power of two
+    declare(cfg, KEYS)
 
 
 @BACKBONE_REGISTRY.register()
@@ -84,13 +95,12 @@ class DenseCLIPBackbone(Backbone):
                 those of the encoder's images.
             CheckpointError: the weights cannot be had.
         """
+        check_keys(cfg, KEYS)
         options = cfg.MODEL.ENCODER
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:
             raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
         encoder = build_encoder(options.NAME, weights, options.CONTEXT or None, options.ATTENTION_SCALE or None)
-        if options.FINETUNE not in (policies := [policy.value for policy in FinetunePolicy]):
-            raise ConfigError(f"MODEL.ENCODER.FINETUNE '{options.FINETUNE}' is unknown: choose {', '.join(policies)}")
         apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
         for key, statistic in (("PIXEL_MEAN", encoder.pixel_mean), ("PIXEL_STD", encoder.pixel_std)):
             wanted = 255 * statistic.flatten()

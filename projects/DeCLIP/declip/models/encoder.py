@@ -23,9 +23,8 @@ from d2host.engine.errors import ConfigError
 from declip.models.attention import Context, decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.features import DenseFeatures
+from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
-
-TEXT_CHUNK = 512  # prompts encoded at once
 
 
 class DenseCLIP(nn.Module):
@@ -196,8 +195,12 @@ class DenseCLIP(nn.Module):
         return tower.pool(tower.run_block(self.num_blocks - 1, tokens, tower.pooled_tokens).x)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Texts → N×L int64 token ids, on the encoder's device."""
-        return self._tokenizer(list(texts)).to(self.pixel_mean.device)
+        """Texts → N×L int64 token ids, on the encoder's device.
+
+        Raises:
+            DataError: as :func:`declip.models.templates.check_texts`.
+        """
+        return self._tokenizer(check_texts(texts)).to(self.pixel_mean.device)
 
     def encode_text(self, texts: Sequence[str] | Tensor, normalize: bool = False) -> Tensor:
         """Text embeddings N×C in the space of the image features.
@@ -206,13 +209,16 @@ class DenseCLIP(nn.Module):
             texts: N texts, or their token ids N×L as :meth:`tokenize` makes them.
             normalize: scale embeddings to unit length.
 
+        Raises:
+            DataError: as :func:`declip.models.templates.check_texts`, or what is given is no token ids.
+
         >>> import declip
         >>> encoder = declip.build_encoder("nano", "nano-clip")
         >>> encoder.encode_text(["a red ball", "grass"]).shape
         torch.Size([2, 128])
         """
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
-        embeddings = torch.cat([self.text_tower.encode(chunk) for chunk in tokens.split(TEXT_CHUNK)])
+        embeddings = self.text_tower.encode(tokens)
         return F.normalize(embeddings, dim=-1) if normalize else embeddings
 
     def text_parameters(self) -> list[nn.Parameter]:

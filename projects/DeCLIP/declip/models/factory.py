@@ -1,12 +1,16 @@
 """Building an encoder by name: a CLIP of open_clip, or of a plug-in, with weights."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import open_clip
 from torch import nn
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import ConfigError, in_brief
+from d2host.engine.tensors import check_state_dict
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.towers.select import advice
@@ -16,6 +20,7 @@ from declip.weights.files import is_weight_file, read_metadata
 
 HUB_CACHE = "check the network, or bring Hugging Face's cache (HF_HOME) from a machine that has it"
 RANDOM = "random"  # as weights: those a model is initialised with
+EXTRA = "pip install transformers sentencepiece, or this project with its extra [transformers]"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
 
     Raises:
         ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
+        CheckpointError: the tag's weights are not finite, or degenerate.
     """
     check_name(name)
     added = from_plugins("encoders")
@@ -46,27 +52,43 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
     hub_name = open_clip.get_model_config(name)["text_cfg"].get("hf_model_name")
     if hub_name and find_spec("transformers") is None:
         raise ConfigError(
-            f"encoder '{name}' has the text tower of {hub_name}, which needs a package that is not installed: "
-            "pip install transformers sentencepiece"
+            f"encoder '{name}' has the text tower of {hub_name}, which needs a package that is not installed: {EXTRA}"
         )
     published = open_clip.get_pretrained_cfg(name, tag or tags[0]) if tags else {}
     statistics = {key: published[key] for key in ("mean", "std") if published.get(key)}
     try:
-        clip = open_clip.create_model(name, tag, pretrained_text=False, force_preprocess_cfg=statistics)
-    except (OSError, RuntimeError, ImportError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        with _silent_of_random_weights():
+            clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False, force_preprocess_cfg=statistics)
+    except Exception as error:  # whatever the library meets in the network, in a file, or among the packages
+        reason = f"{type(error).__name__}: {in_brief(error)}"
         if tag is None and hub_name:
             raise ConfigError(
                 f"the text tower of '{name}', {hub_name}, cannot be had ({reason}): {HUB_CACHE}"
             ) from error
         if tag is None:
-            raise ConfigError(f"encoder '{name}' cannot be built ({reason})") from error
+            raise ConfigError(f"encoder '{name}' cannot be built ({reason}): choose another") from error
         raise ConfigError(
             f"weights '{tag}' of '{name}' could not be downloaded or read ({reason}): check the network, or download "
             "the file by hand and give its path"
         ) from error
+    if tag is not None:
+        check_state_dict(clip.state_dict(), f"the file of weights '{tag}' of '{name}'")
     preprocess = open_clip.get_model_preprocess_cfg(clip)
     return ClipModel(clip, tuple(preprocess["mean"]), tuple(preprocess["std"]))
+
+
+@contextmanager
+def _silent_of_random_weights() -> Iterator[None]:
+    """Keep open_clip from warning of random weights where those of a file come next, or random ones are asked for."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "initialized randomly" not in record.getMessage()
+
+    logging.getLogger().addFilter(wanted)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(wanted)
 
 
 def check_name(name: str) -> None:
@@ -115,12 +137,12 @@ class _OpenCLIPTokenizer:
                 self._tokenizer = open_clip.get_tokenizer(self.name)
             except ImportError as error:
                 raise ConfigError(
-                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): "
-                    f"pip install {error.name or 'transformers'}"
+                    f"the tokenizer of '{self.name}' needs a package that is not installed ({error}): {EXTRA}"
                 ) from error
-            except OSError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise ConfigError(f"the tokenizer of '{self.name}' cannot be had ({reason}): {HUB_CACHE}") from error
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the tokenizer of '{self.name}' could not be downloaded ({in_brief(error)}): {HUB_CACHE}"
+                ) from error
         return self._tokenizer(texts)
 
 

@@ -1,7 +1,11 @@
-"""Prompt templates by name, for configs and command lines, without torch."""
+"""Prompt templates by name, and what texts may be, for configs and command lines, without torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+
+from d2host.engine.errors import DataError
+
+LONGEST_TEXT = 2000  # characters: many times what any text tower reads, and tokenizers take squares of it
 
 
 class Templates(str, Enum):
@@ -30,3 +34,40 @@ class Templates(str, Enum):
     def num_prompts(self) -> int:
         """How many prompts a name gives."""
         return len(self.functions)
+
+
+def check_texts(texts: Iterable[str], kind: str = "texts") -> list[str]:
+    """Texts as a list.
+
+    Args:
+        texts: one or more.
+        kind: what messages call them.
+
+    Raises:
+        DataError: they are a single string, none at all, or one of them is no string, blank, no valid Unicode, or
+            longer than :data:`LONGEST_TEXT`.
+
+    >>> check_texts("grass", "class names")
+    Traceback (most recent call last):
+    d2host.engine.errors.DataError: class names are a list of strings, not the string 'grass': put it into brackets
+    """
+    if isinstance(texts, str):
+        raise DataError(f"{kind} are a list of strings, not the string {texts[:80]!r}: put it into brackets")
+    if not isinstance(texts, Iterable):
+        raise DataError(f"{kind} are a list of strings, not {type(texts).__name__}: give a list")
+    listed = list(texts)
+    if not listed:
+        raise DataError(f"there are no {kind}: give one at least")
+    for index, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise DataError(f"{kind} are strings, but number {index} is of type {type(text).__name__}: give strings")
+        if not text.strip():
+            raise DataError(f"one of the {kind}, number {index}, is empty: leave it out or fill it")
+        if len(text) > LONGEST_TEXT:
+            raise DataError(
+                f"one of the {kind}, number {index} ({text[:40]!r}...), has {len(text)} characters: give at most "
+                f"{LONGEST_TEXT}, no text tower reads more"
+            )
+        if not text.isascii() and text.encode(errors="ignore").decode() != text:
+            raise DataError(f"one of the {kind}, number {index} ({text[:40]!r}), is no valid Unicode: type it again")
+    return listed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from d2host.engine.checkpoint import describe_mismatch
+from d2host.engine.checkpoint_file import describe_mismatch
 from d2host.engine.errors import CheckpointError
 from declip.models.encoder import DenseCLIP
 from declip.weights.files import FORMAT, read_metadata, read_state_dict, save_tensors

@@ -10,6 +10,7 @@ Shape legend
 
 import hashlib
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from d2host.engine.errors import CheckpointError
 from declip.data.class_lists import first_synonym
 from declip.models.encoder import DenseCLIP
-from declip.models.templates import Templates
-from declip.weights.files import read_state_dict, save_tensors
+from declip.models.templates import Templates, check_texts
+from declip.weights.files import read_facts, read_state_dict, save_tensors
+
+EQUAL = 1e-6  # difference of embeddings that rounding may make
 
 __all__ = ["ClassEmbeddings", "Templates", "cached_names", "embed_names"]
 
@@ -36,34 +39,86 @@ def embed_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates =
     >>> embeddings.shape, torch.allclose(embeddings.norm(dim=1), torch.ones(2))
     (torch.Size([2, 128]), True)
     """
-    device = encoder.pixel_mean.device
+    names, device = check_texts(names, "class names"), encoder.pixel_mean.device
     with torch.autocast(device.type, enabled=False):
         functions = list(templates.functions)
         columns = open_clip.build_zero_shot_classifier(encoder, encoder.tokenize, names, functions, device=device)
-    return columns.T.float().contiguous()
+    embeddings = columns.T.float().contiguous()
+    _check_directions(encoder, names, embeddings)
+    _warn_of_equals(names, embeddings)
+    return embeddings
 
 
 def cached_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates, folder: str | Path | None) -> Tensor:
     """As :func:`embed_names`, from a file in ``folder`` where the same text tower embedded the same names before.
+
+    A file with anything else in it, damaged or of another vocabulary, is computed again, which is logged.
 
     Args:
         folder: of the cache; None: no cache.
     """
     if folder is None:
         return embed_names(encoder, names, templates)
-    digest = hashlib.sha256(json.dumps([encoder.name, templates.value, list(names)]).encode())
+    names = check_texts(names, "class names")
+    digest = hashlib.sha256(json.dumps([encoder.name, templates.value, names]).encode())
     for parameter in encoder.text_parameters():
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    path = Path(folder) / f"{digest.hexdigest()[:32]}.safetensors"
-    if path.is_file():
+        digest.update(_bytes(parameter))
+    made_from = digest.hexdigest()
+    path = Path(folder) / f"{made_from[:32]}.safetensors"
+    if path.exists():
         try:
-            return read_state_dict(path)["embeddings"].to(encoder.pixel_mean.device)
-        except (CheckpointError, KeyError):
-            path.unlink()  # a torn file is computed again
+            embeddings = read_state_dict(path)["embeddings"]
+            facts = {"made_from": made_from, "checksum": hashlib.sha256(_bytes(embeddings)).hexdigest()}
+            if read_facts(path) == {key: json.dumps(value) for key, value in facts.items()}:
+                _warn_of_equals(names, embeddings)
+                return embeddings.to(encoder.pixel_mean.device)
+            trouble = "it holds something else"
+        except (CheckpointError, KeyError) as error:
+            trouble = str(error)
+        logging.getLogger(__name__).warning("Class embeddings %s are computed again: %s", path, trouble)
     embeddings = embed_names(encoder, names, templates)
-    facts = {"model": encoder.name, "templates": templates.value, "names": list(names)}
-    save_tensors({"embeddings": embeddings}, path, facts)
+    checksum = hashlib.sha256(_bytes(embeddings)).hexdigest()
+    save_tensors({"embeddings": embeddings}, path, {"made_from": made_from, "checksum": checksum})
     return embeddings
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+
+
+def _check_directions(encoder: DenseCLIP, names: Sequence[str], embeddings: Tensor) -> None:
+    """Refuse embeddings N×...×C that are not finite, or zero: no cosine with them means anything."""
+    norms = embeddings.norm(dim=-1).flatten(1) if embeddings.dim() > 2 else embeddings.norm(dim=-1)[:, None]
+    usable = ((norms > 0) & norms.isfinite()).all(dim=1)
+    if not usable.all():
+        name = names[int((~usable).nonzero()[0])]
+        raise CheckpointError(
+            f"the text tower of '{encoder.name}' gives '{name[:80]}' no finite embedding: its weights are damaged"
+        )
+
+
+def _warn_of_equals(names: Sequence[str], rows: Tensor) -> None:
+    """Name the classes that nothing tells apart, such as long names that differ where the text tower no longer reads.
+
+    Args:
+        names: N.
+        rows: N×D, what is made of each: token ids, or embeddings.
+    """
+    rows = rows.detach().float().cpu()
+    # rows that are equal, but for rounding, are neighbours in the order of their products with any vector
+    order = (rows @ torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(0))).argsort()
+    equal = (rows[order[1:]] - rows[order[:-1]]).abs().amax(dim=1) < EQUAL
+    pairs = torch.stack([order[:-1][equal], order[1:][equal]], dim=1).sort(dim=1).values.tolist()
+    if pairs:
+        short = [name if len(name) <= 70 else f"{name[:30]}...{name[-30:]}" for name in names]
+        named = [f"'{short[first]}' and '{short[second]}'" for first, second in pairs[:3]]
+        more = f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+        logging.getLogger(__name__).warning(
+            "To the text tower these classes are the same (names alike, or cut at its limit), so one of them gets the "
+            "other's pixels: %s%s; shorten or rename them",
+            ", ".join(named),
+            more,
+        )
 
 
 class ClassEmbeddings(nn.Module):
@@ -93,27 +148,33 @@ class ClassEmbeddings(nn.Module):
         otherwise they are kept, in the tower's own precision, and serve inference and training alike.
         """
         parameters, device = encoder.text_parameters(), encoder.pixel_mean.device
+        class_names = check_texts(class_names, "class names")
         kept = self._vocabulary(encoder, tuple(class_names))
         shape = (len(class_names), self.templates.num_prompts, -1)
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             return encoder.encode_text(kept.tokens).view(shape)
-        versions = [p.sum().item() if p.is_inference() else p._version for p in parameters]
+        # a fused optimizer changes parameters without counting a version, and inference tensors have none
+        versions = [p.sum().item() if p.requires_grad or p.is_inference() else p._version for p in parameters]
         state = [(id(p), p.dtype, p.device, version) for p, version in zip(parameters, versions, strict=True)]
         if kept.state != state:
             # what inference mode makes could not take part in a later training
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
-                kept.state, kept.embeddings = state, encoder.encode_text(kept.tokens).view(shape)
+                embeddings = encoder.encode_text(kept.tokens).view(shape)
+                _check_directions(encoder, class_names, embeddings)
+                kept.state, kept.embeddings = state, embeddings
         return kept.embeddings
 
-    def _vocabulary(self, encoder: DenseCLIP, names: tuple[str, ...]) -> "_Kept":
+    def _vocabulary(self, encoder: DenseCLIP, class_names: tuple[str, ...]) -> "_Kept":
         """What is kept of a vocabulary, now the latest used."""
-        kept = self._kept.pop(names, None)
+        kept = self._kept.pop(class_names, None)
         if kept is None or kept.tokens.device != encoder.pixel_mean.device:
             fill = self.templates.functions
+            names = check_texts(map(first_synonym, class_names), "class names")
             with torch.inference_mode(False):
-                tokens = encoder.tokenize([template(first_synonym(name)) for name in names for template in fill])
+                tokens = encoder.tokenize([template(name) for name in names for template in fill])
+            _warn_of_equals(names, tokens.view(len(names), -1))
             kept = _Kept(tokens)
-        self._kept[names] = kept
+        self._kept[class_names] = kept
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)
         return kept

@@ -13,8 +13,9 @@ from einops import rearrange
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
-from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError, in_brief
 from d2host.engine.precision import Precision
+from d2host.engine.tensors import check_state_dict
 from declip.plugins import from_plugins
 from declip.teachers.base import FrozenTeacher, Views
 from declip.teachers.targets import Features
@@ -128,14 +129,16 @@ def _create(name: str, weights: str) -> nn.Module:
     if from_file:  # timm translates the layouts that the teachers' authors published
         options["pretrained_cfg_overlay"] = {"state_dict": read_state_dict(weights)}
     try:
-        return timm.create_model(model_name, pretrained=weights != RANDOM, num_classes=0, **options)
+        model = timm.create_model(model_name, pretrained=weights != RANDOM, num_classes=0, **options)
     except TypeError as error:
         raise ConfigError(f"teacher '{name}' is no vision transformer of timm: choose one ({error})") from error
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # whatever the library meets in the network or in the file
         if from_file:
-            raise CheckpointError(f"{weights} is not of teacher '{name}': {reason}") from error
+            raise CheckpointError(f"{weights} is not of teacher '{name}': {in_brief(error)}") from error
         raise ConfigError(
-            f"weights of teacher '{name}' could not be downloaded ({reason}): check the network, or download the "
-            "file by hand and give its path"
+            f"weights of teacher '{name}' could not be downloaded ({in_brief(error)}): check the network, or download "
+            "the file by hand and give its path"
         ) from error
+    if weights != RANDOM:
+        check_state_dict(model.state_dict(), f"the file of '{weights}' weights of teacher '{name}'")
+    return model

@@ -4,6 +4,7 @@ The layout of a state dict is recognised from its keys. Tensors are renamed, wha
 out, and positional embeddings of another resolution are resampled; whatever else differs is for the caller to refuse.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ def _has(pattern: str) -> Callable[[Mapping[str, Tensor]], bool]:
 
 
 def _openai_width(state: Mapping[str, Tensor]) -> bool:
-    return state[f"{CATSEG_PREFIX}visual.conv1.weight"].shape[0] <= WIDEST_OPENAI
+    return state[f"{CATSEG_PREFIX}visual.conv1.weight"].shape[:1] <= (WIDEST_OPENAI,)
 
 
 _EVA_KEYS = r"visual\.blocks\.\d+\.attn\."
@@ -137,7 +138,7 @@ def _join_projections(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         stem = key.removesuffix(".attn.q_proj_weight")
         if stem != key:
             parts = [state.get(f"{stem}.attn.{which}_proj_weight") for which in "qkv"]
-            if all(part is not None for part in parts):
+            if all(part is not None and part.dim() and part.shape == tensor.shape for part in parts):
                 joined[f"{stem}.attn.in_proj_weight"] = torch.cat(parts)
                 continue
         whole = re.sub(r"\.attn\.[kv]_proj_weight$", ".attn.in_proj_weight", key)
@@ -151,11 +152,12 @@ def _fit_positions(name: str, tensor: Tensor, own: Mapping[str, Tensor]) -> Tens
     if name not in ("visual.positional_embedding", "visual.trunk.pos_embed") or name not in own:
         return tensor
     wanted = own[name].shape
-    if tensor.shape == wanted or tensor.shape[-1] != wanted[-1]:
+    if tensor.shape == wanted or tensor.shape[-1:] != wanted[-1:]:
         return tensor
     side = round((wanted[-2] - 1) ** 0.5)
     prefix = wanted[-2] - side**2
     positions = tensor.reshape(-1, wanted[-1])
-    if round((len(positions) - prefix) ** 0.5) ** 2 != len(positions) - prefix:
+    count = len(positions) - prefix
+    if count < 1 or math.isqrt(count) ** 2 != count:
         return tensor
     return resample_positions(positions.float(), (side, side), prefix).reshape(wanted)

@@ -6,11 +6,16 @@ storages. Only that description is read, by an unpickler that knows tensors and 
 
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from d2host.engine.errors import CheckpointError, in_brief
+from d2host.engine.tensors import check_archive
 
 STORAGES = {
     "FloatStorage": torch.float32,
@@ -25,28 +30,38 @@ STORAGES = {
 
 def is_torchscript(path: str | Path) -> bool:
     """Whether a file is a TorchScript archive: a zip with a module's code beside its data."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("code" in PurePosixPath(name).parts[1:-1] for name in archive.namelist())
+    except Exception:  # whatever the bytes make the library do: other readers say what is wrong
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("code" in PurePosixPath(name).parts for name in archive.namelist())
 
 
 def read_torchscript(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of an archive's module by their dotted names.
+    """All tensors of an archive's module by their dotted names; a module that has several names keeps the first.
 
     Raises:
-        pickle.UnpicklingError: the archive describes anything but tensors, containers and plain values.
-        OSError, KeyError, RuntimeError, zipfile.BadZipFile: it is damaged.
+        CheckpointError: the archive is damaged, larger inside than outside, or describes anything but tensors,
+            containers and plain values.
     """
-    with zipfile.ZipFile(path) as archive:
-        description = next(name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
-        with archive.open(description) as file:
-            module = _TensorUnpickler(file, archive, str(PurePosixPath(description).parent)).load()
+    path = Path(path)
+    check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            description = next(name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
+            with archive.open(description) as file:
+                module = _TensorUnpickler(file, archive, str(PurePosixPath(description).parent)).load()
+    except Exception as error:  # whatever the bytes make the unpickler do
+        raise CheckpointError(
+            f"{path} cannot be read ({in_brief(error)}): it is damaged or holds more than tensors; get it again"
+        ) from error
     return dict(_tensors(module))
 
 
 class _Module:
     """Stands for any class of the archive: an object with attributes and no behaviour."""
+
+    attributes: dict[str, Any] = MappingProxyType({})
 
     def __setstate__(self, state: Any) -> None:
         self.attributes = state if isinstance(state, dict) else {}
@@ -56,6 +71,7 @@ class _TensorUnpickler(pickle.Unpickler):
     def __init__(self, file, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(file)
         self._archive, self._folder = archive, folder
+        self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -74,18 +90,24 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, dtype, key, _, count = pid
         if kind != "storage":
             raise pickle.UnpicklingError(f"'{kind}' is no storage")
-        content = bytearray(self._archive.read(f"{self._folder}/data/{key}"))
-        return torch.frombuffer(content, dtype=dtype, count=count)
+        if key not in self._storages:
+            content = bytearray(self._archive.read(f"{self._folder}/data/{key}"))
+            self._storages[key] = torch.frombuffer(content, dtype=dtype, count=count)
+        return self._storages[key]
 
 
 def _rebuild_tensor(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
-    return storage.as_strided(size, stride, offset).clone()
+    return storage.as_strided(size, stride, offset)
 
 
-def _tensors(value: Any, prefix: str = ""):
+def _tensors(module: Any) -> Iterator[tuple[str, Tensor]]:
     """Tensors below a module, with their names."""
-    if isinstance(value, Tensor):
-        yield prefix, value
-    elif isinstance(value, _Module):
-        for name, attribute in value.attributes.items():
-            yield from _tensors(attribute, f"{prefix}.{name}" if prefix else name)
+    waiting, seen = [("", module)], set()
+    while waiting:
+        prefix, value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield prefix, value
+        elif isinstance(value, _Module) and id(value) not in seen:
+            seen.add(id(value))
+            inner = [(f"{prefix}.{name}" if prefix else name, each) for name, each in value.attributes.items()]
+            waiting.extend(reversed(inner))

@@ -75,7 +75,7 @@ class CaptionedPhotos(SceneDataset):
 class TwoViews(SceneDataset):
     """``views`` 2×3×s×s uint8 of the same scene, and ``windows`` 2×4: x0, y0, x1, y1 in pixels of the scene.
 
-    A view that is mirrored has x0 > x1.
+    A view that is mirrored has x0 > x1. ``seed`` is for what training draws for the scene.
     """
 
     def __init__(self, seed: int, size: int, smallest: float = 0.5) -> None:
@@ -85,7 +85,8 @@ class TwoViews(SceneDataset):
     def observe(self, scene: Scene, rng: Generator) -> dict:
         """Two square windows, each at least ``smallest`` of the scene's side, in a light of their own."""
         views, windows = zip(*(self._view(scene.image, rng) for _ in range(2)), strict=True)
-        return {"views": torch.stack(views), "windows": torch.tensor(windows, dtype=torch.float32)}
+        windows = torch.tensor(windows, dtype=torch.float32)
+        return {"views": torch.stack(views), "windows": windows, "seed": int(rng.integers(2**32))}
 
     def _view(self, image: np.ndarray, rng: Generator) -> tuple[Tensor, Window]:
         side = len(image)

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2host import comm
+from d2host.engine.parallel import sum_over_processes
 from nanoworld.attention_backend import quick_attention
 from nanoworld.vfm import create_nano_vfm
 
@@ -50,8 +52,9 @@ class SelfSupervisedPretraining(nn.Module):
         views = torch.cat([sample["views"] for sample in batch]).to(device)
         windows = torch.cat([sample["windows"] for sample in batch]).to(device)
         images = self._normalize(views)
+        hidden = self._hide(images, [sample["seed"] for sample in batch])
         with quick_attention(device):
-            features = F.normalize(self._patches(images * ~upsample(self._hide(images), images)), dim=1)
+            features = F.normalize(self._patches(images * ~upsample(hidden, images)), dim=1)
         others, overlap = from_other_view(features, windows)
         attraction, repulsion = spectral_loss(features, others, overlap, self.repulsion)
         return {"loss_attraction": attraction, "loss_repulsion": repulsion}
@@ -69,11 +72,12 @@ class SelfSupervisedPretraining(nn.Module):
         patches = self.backbone.forward_features(images)[:, self.backbone.num_prefix_tokens :].float()
         return patches.transpose(1, 2).unflatten(2, (images.shape[-2] // self._patch_size, -1))
 
-    def _hide(self, images: Tensor) -> Tensor:
-        """Which patches of each image are hidden, B×h×w bool: squares of two by two."""
+    def _hide(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Which patches of each image are hidden, 2B×h×w bool: squares of two by two, drawn by the seed of a scene."""
         side = images.shape[-1] // self._patch_size
-        coarse = torch.rand(len(images), 1, (side + 1) // 2, (side + 1) // 2, device=images.device)
-        field = F.interpolate(coarse, size=(side, side), mode="nearest")[:, 0]
+        size = (2, 1, (side + 1) // 2, (side + 1) // 2)
+        coarse = torch.cat([torch.rand(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        field = F.interpolate(coarse.to(images.device), size=(side, side), mode="nearest")[:, 0]
         return field < self.hidden_share
 
     @property
@@ -90,7 +94,7 @@ def spectral_loss(features: Tensor, others: Tensor, overlap: Tensor, repulsion: 
     """Alike where the views overlap, orthogonal everywhere else, for unit features.
 
     ``2 - 2 E[u . u+]`` over overlapping places and ``repulsion * E[(u . u')^2]`` over all pairs of patches of the
-    batch. The pairs need no N×N matrix: their mean square is that of the E×E second moment.
+    batch, of all processes. The pairs need no N×N matrix: their mean square is that of the E×E second moment.
 
     Args:
         features: B×E×h×w, unit vectors.
@@ -101,10 +105,10 @@ def spectral_loss(features: Tensor, others: Tensor, overlap: Tensor, repulsion: 
     Returns:
         The two terms, scalars.
     """
-    attraction = 2 - 2 * (features * others).sum(dim=1)[overlap].mean()
     tokens = features.transpose(0, 1).flatten(1)
-    moment = tokens @ tokens.T / tokens.shape[1]
-    return attraction, repulsion * moment.square().sum()
+    alike = sum_over_processes((features * others).sum(dim=1)[overlap].sum()) / sum_over_processes(overlap.sum())
+    moment = sum_over_processes(tokens @ tokens.T) / (tokens.shape[1] * comm.get_world_size())
+    return 2 - 2 * alike, repulsion * moment.square().sum()
 
 
 def from_other_view(maps: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,12 +77,10 @@ class PretrainingTrainer(Trainer):
             start_iter=start_iter,
         )
 
-    def save(self, name: str) -> Path:
-        """Save the run and, beside it, the model's weights so far, in half precision."""
-        path = super().save(name)
+    def export_beside(self) -> None:
+        """Write the model's weights so far, in half precision."""
         if comm.is_main_process():
             self.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE)
-        return path
 
     def export(self, path: Path) -> Path:
         """Write the weights as ``MODEL.ENCODER.WEIGHTS`` or ``MODEL.TEACHER.WEIGHTS`` take them."""

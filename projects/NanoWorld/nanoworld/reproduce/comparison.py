@@ -29,5 +29,5 @@ def compare_predictions(dataset: str, predictions: Mapping[str, Path], count: in
         }
         sem_seg = labels.read(sample["sem_seg_file_name"])
         panels["ground truth"] = np.where(sem_seg == labels.ignore_label, -1, sem_seg)
-        rows.append(Segmentation(read_image(sample["file_name"]), panels))
+        rows.append(Segmentation.of(read_image(sample["file_name"]), panels))
     return draw(rows, metadata.stuff_classes, np.asarray(metadata.stuff_colors, dtype=np.float32))

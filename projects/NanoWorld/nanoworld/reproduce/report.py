@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from d2host.engine.atomic import replacing
 from nanoworld.reproduce.tables import Claim, Table
 
 CLEAR, WEAK, NONE = "yes", "in the mean, but intervals overlap", "no"
@@ -100,9 +101,10 @@ class Report:
         return figure
 
     def write(self, folder: Path) -> Path:
-        """Write ``table<number>.md`` and ``.png``; returns the first."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``table<number>.md`` and ``.png``, each whole or not at all; returns the first."""
         path = folder / f"table{self.table.number}.md"
-        path.write_text(self.markdown(), encoding="utf-8")
-        self.draw().savefig(path.with_suffix(".png"), dpi=130)
+        with replacing(path) as file:
+            file.write_text(self.markdown(), encoding="utf-8")
+        with replacing(path.with_suffix(".png")) as file:
+            self.draw().savefig(file, dpi=130)
         return path

@@ -17,10 +17,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from d2host.engine.errors import DeclipError
+from d2host.engine.atomic import replacing
+from d2host.engine.errors import DataError, DeclipError
 from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
 
 PROMPTS = ("--prompts", "photo")
+ANY = None
+CONFIGS = {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,32 @@ class Runs:
                 folder = self.folder / f"original-{row.options[0].replace(':', '-')}"
                 return self._evaluate_encoder("nano-clip", row.options[0], folder)
             case RowKind.DISTILLED:
-                folder = self._training("train_declip.py", "distill_nano.yaml", row, seed, ("TEST.EVAL_PERIOD", "0"))
+                folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
             case RowKind.SEGMENTER:
                 results = self.segmenter_output(row, seed).with_name("results.json")
-                found = json.loads(results.read_text(encoding="utf-8"))[self.dataset]
-                return {name: found[name] for name in SEGMENTED}
+                return {name: read_result(results, self.dataset, name) for name in SEGMENTED}
 
     def segmenter_output(self, row: Row, seed: int) -> Path:
         """The evaluator's output folder, with predictions, of a row of kind SEGMENTER."""
         more = ("DATASETS.TEST", f"('{self.dataset}',)", "TEST.VISUALIZE", "0", "TEST.SAVE_PREDICTIONS", "True")
-        folder = self._training("train_net.py", "declip_catseg_nano.yaml", row, seed, more)
+        folder = self._training("train_net.py", row, seed, more)
         return folder / "inference" / self.dataset
 
-    def _training(self, tool: str, config: str, row: Row, seed: int, more: Sequence[str]) -> Path:
+    def _training(self, tool: str, row: Row, seed: int, more: Sequence[str]) -> Path:
         """Folder of a finished training."""
         options = (*row.options, *more, *self.options)
         folder = self.folder / f"{row.kind.value}-{fingerprint(options)}-seed{seed}"
-        arguments = ("--config-file", config, "--resume", *options, "SEED", str(seed), "OUTPUT_DIR", str(folder))
+        arguments = (
+            "--config-file",
+            CONFIGS[row.kind],
+            "--resume",
+            *options,
+            "SEED",
+            str(seed),
+            "OUTPUT_DIR",
+            str(folder),
+        )
         self._run(tool, arguments, folder)
         return folder
 
@@ -95,17 +106,15 @@ class Runs:
         kind = ("--regions", self.dataset, "--methods", "boxes")
         self._run("eval_regions.py", (*common, *kind, "--output", str(regions)), regions)
         self._run("eval_dense.py", (*common, "--datasets", self.dataset, "--output", str(dense)), dense)
-        accuracy = json.loads((regions / "results.json").read_text(encoding="utf-8"))[0]
-        by_context = json.loads((dense / "results.json").read_text(encoding="utf-8"))
-        (by_dataset,) = by_context.values()
-        values = {name: accuracy[name.replace(" ", "_")] for name in REGIONS}
-        return {**values, DENSE: by_dataset[self.dataset]["mIoU"]}
+        accuracy = {name: read_result(regions / "results.json", 0, name.replace(" ", "_")) for name in REGIONS}
+        return {**accuracy, DENSE: read_result(dense / "results.json", ANY, self.dataset, "mIoU")}
 
     def _run(self, tool: str, arguments: Sequence[str], folder: Path) -> None:
         """Run a command line unless it has been run to its end; its output goes to ``folder/output.txt``."""
         command = [str(self.tools / tool), *arguments]
         done, log = folder / "done.json", folder / "output.txt"
-        if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == command:
+        finished = json.dumps(command)
+        if done.is_file() and done.read_bytes() == finished.encode():
             return
         folder.mkdir(parents=True, exist_ok=True)
         logging.getLogger(__name__).info("%s", " ".join(command))
@@ -117,7 +126,23 @@ class Runs:
         if result.returncode:
             lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no output"]
             raise DeclipError(f"{' '.join(command)} failed, see {log}: {lines[-1]}")
-        done.write_text(json.dumps(command), encoding="utf-8")
+        with replacing(done) as temporary:
+            temporary.write_text(finished, encoding="utf-8")
+
+
+def read_result(path: Path, *keys: object) -> float:
+    """A number in a file of results, by the keys that lead to it; ``ANY`` is the only one there is.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds no such number.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            (value,) = value.values() if key is ANY else (value[key],)
+        return float(value)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error!r}): remove {path.parent} to evaluate again") from error
 
 
 def fingerprint(options: Sequence[str]) -> str:

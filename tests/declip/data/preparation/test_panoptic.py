@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from d2host.engine.errors import DataError
 from declip.data.preparation.panoptic import TARGET, prepare_coco_panoptic
 from declip.evaluation.regions import load_region_set
 
-SHARED = Path(__file__).resolve().parents[5] / "shared" / "data" / "coco"
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 @pytest.fixture
@@ -54,12 +53,65 @@ def test_a_missing_download_says_what_to_unpack(tmp_path):
         prepare_coco_panoptic(tmp_path, 1)
 
 
+def change_ids(root, change):
+    path = root / "coco/annotations/panoptic_val2017/1.png"
+    with Image.open(path) as image:
+        colors = np.array(image)
+    Image.fromarray(change(colors)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda colors: np.where(np.arange(20)[:, None, None] == 19, 9, colors), "holds segment 592137, which its"),
+        (lambda colors: np.roll(colors, 2, axis=0)[:, 1:], r"is 19x20, its annotation is for 20x20"),
+        (lambda colors: np.repeat(colors, 2, axis=1), r"is 40x20, its annotation is for 20x20"),
+        (
+            lambda colors: np.concatenate([colors[:, 1:], colors[:, -1:]], axis=1),
+            r"1\.png has 220 pixels, its annotation says 200",
+        ),
+        (lambda colors: colors[..., 0], "is no RGB image of 8 bits"),
+    ],
+)
+def test_a_label_image_of_another_annotation_is_refused(root, change, sentence):
+    source = root / "coco/annotations/panoptic_val2017.json"
+    content = json.loads(source.read_text())
+    content["images"][0] |= {"height": 20, "width": 20}
+    source.write_text(json.dumps(content))
+    change_ids(root, lambda colors: np.asarray(change(colors), np.uint8))
+    with pytest.raises(DataError, match=sentence):
+        prepare_coco_panoptic(root, 1)
+    assert not (root / TARGET).exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"images": [', '{"images": [], "annotations": []}'])
+def test_a_damaged_source_or_result_is_refused_and_kept(root, content):
+    source = root / "coco/annotations/panoptic_val2017.json"
+    whole = source.read_text()
+    source.write_text(content)
+    with pytest.raises(DataError, match=r"panoptic_val2017\.json is no "):
+        prepare_coco_panoptic(root, 1)
+    source.write_text(whole)
+    (root / TARGET).write_text(content)
+    with pytest.raises(DataError, match=r"regions_val2017\.json is no .*: remove it and run again"):
+        prepare_coco_panoptic(root, 1)
+    assert (root / TARGET).read_text() == content
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real COCO samples are not here")
-def test_real_coco_annotations_become_regions(tmp_path):
-    shutil.copytree(SHARED / "annotations", tmp_path / "coco/annotations")
+@pytest.mark.parametrize(("name", "split", "count"), [("coco", "val2017", 2), ("coco_real", "train2017", 26)])
+def test_real_coco_annotations_become_regions_that_are_found_without_options(tmp_path, name, split, count):
+    source, annotations = SHARED / name, tmp_path / "coco/annotations"
+    annotations.mkdir(parents=True)
+    (tmp_path / "coco/val2017").symlink_to(source / split)
+    (annotations / "panoptic_val2017").symlink_to(source / f"annotations/panoptic_{split}")
+    (annotations / "panoptic_val2017.json").symlink_to(source / f"annotations/panoptic_{split}.json")
     prepare_coco_panoptic(tmp_path, 1)
-    regions = load_region_set(str(tmp_path / TARGET), str(SHARED / "val2017"))
-    assert len(regions.images) == 2 and len(regions.class_names) == 133
-    for image in regions.images:
-        with Image.open(image.file_name) as picture:
-            assert (image.boxes[:, 2] <= picture.width).all() and (image.boxes[:, 3] <= picture.height).all()
+    regions = load_region_set(str(tmp_path / TARGET))
+    assert len(regions.first(masks=True)) == count and len(regions.class_names) == 133
+    for image in regions.images[:4]:
+        height, width = image.image().shape[-2:]
+        masks, boxes = image.masks(), image.boxes.long()
+        assert masks.shape[-2:] == (height, width)
+        for mask, (left, top, right, bottom) in zip(masks, boxes.tolist(), strict=True):
+            assert mask[top:bottom, left:right].sum() == mask.sum() > 0

@@ -1,16 +1,17 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from d2host.engine.errors import DataError
+from d2host.engine.errors import CheckpointError, DataError
 from declip import build_encoder
-from declip.evaluation.regions import RegionMethod, classify_regions, compare_regions, load_region_set
-from declip.evaluation.regions.classify import _accuracy
+from declip.evaluation.regions import RegionAccuracy, RegionMethod, classify_regions, compare_regions, load_region_set
+from declip.evaluation.regions.accuracy import class_ranks, class_scores
 from declip.evaluation.regions.report import write_report
 from declip.models.attention import ContextType
 
@@ -69,18 +70,22 @@ def test_a_file_that_is_no_panoptic_annotation_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(DataError, match="is no panoptic annotation file"):
         load_region_set(str(tmp_path / "a.json"))
-    with pytest.raises(DataError, match="does not exist: give a panoptic"):
-        load_region_set("gone.json")
+    for name in ("gone.json", str(tmp_path), "x" * 5000):
+        with pytest.raises(DataError, match="is no file that exists: give a panoptic"):
+            load_region_set(name)
+    for folders in ({"image_root": "."}, {"panoptic_root": "."}):
+        with pytest.raises(DataError, match=r"'nano_val' has its own images: .*--image-root"):
+            load_region_set("nano_val", **folders)
 
 
 def test_accuracy_is_averaged_over_classes_that_occur():
     labels, ranks = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 0, 4, 0, 5])
-    accuracy = _accuracy(ranks, labels, [True, True, False, False])
+    accuracy = RegionAccuracy.of(ranks, labels, [True, True, False, False])
     assert accuracy.counts.tolist() == [3, 1, 1, 0]
     summary = accuracy.summary()
     assert summary["things_mAcc"] == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert summary["things_mAcc5"] == 100 and summary["stuff_mAcc"] == summary["stuff_mAcc5"] == 0
-    assert math.isnan(_accuracy(ranks[:4], labels[:4], [True, True, False, False]).summary()["stuff_mAcc"])
+    assert math.isnan(RegionAccuracy.of(ranks[:4], labels[:4], [True, True, False, False]).summary()["stuff_mAcc"])
 
 
 @pytest.mark.parametrize("method", list(RegionMethod))
@@ -137,3 +142,64 @@ def test_the_report_holds_every_class_and_side(regions, tmp_path):
     assert {(row["pixels"], row["class"]) for row in rows} == {(s, c) for s in ("32", "64") for c in ("cat", "grass")}
     assert len(json.loads((tmp_path / "out/results.json").read_text())) == 2
     assert (tmp_path / "out/resolutions.png").stat().st_size > 5000
+
+
+TEXT = torch.eye(8)[:6]
+
+
+def ranks_of(features, labels, text=TEXT):
+    (scores,) = class_scores(features, [{"labels": labels, "file_name": "a.png"}], text)
+    return class_ranks(scores, labels).tolist()
+
+
+def test_ranks_count_the_classes_that_match_better():
+    features = torch.tensor([[0.1, 0.5, 0.4, 0.3, 0.2, 0, 0, 0]])
+    assert [ranks_of(features, torch.tensor([label]))[0] for label in range(6)] == [4, 0, 1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("label", range(6))
+def test_a_tie_is_no_hit(label):
+    assert ranks_of(torch.ones(1, 8), torch.tensor([label])) == [5]
+    equal = TEXT.clone()
+    equal[5] = equal[0]
+    wanted = 1 if label in (0, 5) else 0
+    assert ranks_of(TEXT[[label % 5]], torch.tensor([label]), equal) == [wanted]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 0.0])
+def test_features_without_direction_are_refused(value):
+    features = torch.ones(2, 8)
+    features[1] = value
+    with pytest.raises(CheckpointError, match=r"features of regions of a\.png are not finite"):
+        ranks_of(features, torch.tensor([0, 1]))
+
+
+WITHOUT_AREA = {
+    "a point": (5, 5, 5, 5),
+    "a line": (5, 5, 5, 30),
+    "reversed": (30, 30, 5, 5),
+    "no number": (math.nan, 0, 5, 5),
+    "endless": (0, 0, math.inf, 5),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_AREA)
+@pytest.mark.parametrize("method", [RegionMethod.BOXES, RegionMethod.CROPS])
+def test_regions_without_area_are_left_out_and_said(regions, kind, method, caplog):
+    encoder = build_encoder("nano", "nano-clip").eval()
+    expected = classify_regions(encoder, regions, 64, method=method)
+    first = regions.images[0]
+    box = torch.tensor([WITHOUT_AREA[kind]], dtype=torch.float32)
+    extra = {"boxes": box, "labels": torch.tensor([1]), "segment_ids": torch.tensor([4])}
+    with_it = {name: torch.cat([value, getattr(first, name)]) for name, value in extra.items()}
+    changed = replace(regions, images=(replace(first, **with_it), *regions.images[1:]))
+    accuracy = classify_regions(encoder, changed, 64, method=method)
+    assert accuracy.counts.tolist() == expected.counts.tolist() and accuracy.summary() == expected.summary()
+    assert f"without area are left out, of 1 images, the first {first.file_name}" in caplog.text
+    with pytest.raises(DataError, match="no region with an area"):
+        classify_regions(encoder, replace(regions, images=(replace(first, **extra),)), 64, method=method)
+
+
+def test_a_set_without_regions_is_refused(regions):
+    with pytest.raises(DataError, match="no region with an area"):
+        classify_regions(build_encoder("nano", "nano-clip").eval(), replace(regions, images=()), 64)

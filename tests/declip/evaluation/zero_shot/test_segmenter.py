@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,3 +111,22 @@ def test_stitched_windows_give_labels_of_every_image_under_every_context(encoder
             assert output["sem_seg"].shape == (each["height"], each["width"])
             assert (output["sem_seg"] == alone).double().mean() > 0.999
     assert not torch.equal(together[contexts[0]][0]["sem_seg"], build(encoder)(inputs)[0]["sem_seg"])
+
+
+SIZES = [(480, 640), (1, 1), (2000, 1), (1, 2000), (37, 500), (3, 40_000), (3000, 4000), (1000, 20_000)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"window": 0}, {"short_side": 0}, {"short_side": 0, "window": 0}])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_the_model_sees_is_bounded_whatever_the_image(encoder, size, settings):
+    protocol = Protocol(**settings)
+    sample = build(encoder, **protocol.__dict__).mapper.resize(np.zeros((*size, 3), np.uint8))
+    assert (sample["height"], sample["width"]) == size
+    height, width = sample["image"].shape[1:]
+    patches = -(-height // encoder.patch_size) * -(-width // encoder.patch_size)
+    most = 2**15 if protocol.window else 2**13
+    most = 8 * (protocol.short_side // encoder.patch_size) ** 2 if protocol.short_side else most
+    assert patches <= 1.05 * most
+    assert max(height, width) <= 8 * (protocol.short_side or encoder.patch_size * 2**7.5)
+    if size == (480, 640):
+        assert (height, width) == ((448, 597) if protocol.short_side else size)

@@ -1,6 +1,7 @@
 """Is a prepared tree complete? Counts against the published numbers, pairs, sizes, label ranges, unreadable files."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,30 @@ from tabulate import tabulate
 
 from d2host.engine.errors import DataError
 from declip.data.class_lists import load_class_list
-from declip.data.folder_dataset import FolderDataset, load_folder_dataset
+from declip.data.folder_dataset import FolderDataset, fault_in_count, list_folder_dataset
 from declip.data.preparation.conversion import map_files
-from declip.data.reading import LabelFormat, check_same_size, read_image
+from declip.data.reading import LabelFormat, check_same_size, read_image, read_size
 
-SHOWN = 3  # troubles listed per dataset
+SHOWN = 3  # faults of a kind that are spelled out per dataset
+FOLDERS, COUNT = "folders", "number of images"
+NO_LABEL, NO_IMAGE = "image without label", "label without image"
+IMAGE, LABEL, SIZE = "unreadable image", "unreadable or impossible label", "label of another size"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: as the table counts it.
+        sentence: with the file's name.
+    """
+
+    kind: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True)
@@ -24,63 +44,93 @@ class Check:
         name: of the dataset.
         num_images: found; 0 where it could not be listed.
         expected: published, 0: unknown.
-        troubles: one sentence each; empty: the dataset is whole.
+        faults: all of them; empty: the dataset is whole.
     """
 
     name: str
     num_images: int
     expected: int
-    troubles: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """The sentences of the faults."""
+        return tuple(map(str, self.faults))
 
 
-def check_dataset(name: str, dataset: FolderDataset, workers: int = 1, quick: bool = False) -> Check:
-    """Check one dataset under the data root.
+def check_dataset(
+    name: str,
+    dataset: FolderDataset,
+    workers: int = 1,
+    quick: bool = False,
+    decode: bool = True,
+    root: Path | None = None,
+) -> Check:
+    """Check one dataset, all of it: no fault hides another.
 
     Args:
         name: as registered.
         dataset: its files.
         workers: processes.
         quick: count and pair files without opening them.
+        decode: read images whole; otherwise only their sizes.
+        root: of the data; None: :func:`declip.data.root.dataset_root`.
     """
     try:
-        records = load_folder_dataset(name, dataset)
+        images, labels = list_folder_dataset(name, dataset, root)
     except DataError as error:
-        return Check(name, 0, dataset.num_images, (str(error),))
-    troubles = _check_count(len(records), dataset)
+        return Check(name, 0, dataset.num_images, (Fault(FOLDERS, str(error)),))
+    found = len(labels if dataset.labelled_only else images)
+    faults = [Fault(COUNT, fault)] if (fault := fault_in_count(found, dataset)) else []
+    if not dataset.labelled_only:
+        faults += [Fault(NO_LABEL, f"image {images[stem]} has no label") for stem in sorted(images.keys() - labels)]
+    faults += [Fault(NO_IMAGE, f"label file {labels[stem]} has no image") for stem in sorted(labels.keys() - images)]
     if not quick:
-        num_classes = len(load_class_list(dataset.classes))
-        labels = LabelFormat(num_classes, dataset.ignore_label, dataset.reduce_zero_label)
-        found = map_files(partial(check_pair, labels=labels), [(record,) for record in records], workers, name)
-        troubles += [trouble for trouble in found if trouble]
-    return Check(name, len(records), dataset.num_images, tuple(troubles))
+        label_format = LabelFormat(
+            len(load_class_list(dataset.classes)), dataset.ignore_label, dataset.reduce_zero_label
+        )
+        pairs = [
+            ({"file_name": str(images[stem]), "sem_seg_file_name": str(labels[stem])},)
+            for stem in sorted(images.keys() & labels.keys())
+        ]
+        check = partial(check_pair, labels=label_format, decode=decode)
+        faults += [fault for each in map_files(check, pairs, workers, name) for fault in each]
+    return Check(name, found, dataset.num_images, tuple(faults))
 
 
-def check_pair(record: dict, labels: LabelFormat) -> str:
-    """What is wrong with an image and its label file; empty where nothing is."""
-    try:
-        image = read_image(record["file_name"]).shape[:2]
-        sem_seg = labels.read(record["sem_seg_file_name"]).shape
-        check_same_size(image, sem_seg, record["file_name"], f"label file {record['sem_seg_file_name']}")
-    except DataError as error:
-        return str(error)
-    return ""
+def check_pair(record: Mapping[str, str], labels: LabelFormat, decode: bool = True) -> list[Fault]:
+    """What is wrong with an image and its label file.
+
+    Args:
+        record: a dataset dict.
+        labels: how label files are read.
+        decode: read the image whole; otherwise only its size.
+    """
+    image, label = record["file_name"], record["sem_seg_file_name"]
+    steps = (
+        (IMAGE, lambda: read_image(image).shape[:2] if decode else read_size(image)),
+        (LABEL, lambda: labels.read(label).shape),
+        (SIZE, lambda: check_same_size(*sizes, image, f"label file {label}")),
+    )
+    faults, sizes = [], []
+    for kind, step in steps:
+        try:
+            if kind != SIZE or not faults:
+                sizes.append(step())
+        except DataError as error:
+            faults.append(Fault(kind, str(error)))
+    return faults
 
 
 def report(checks: Sequence[Check]) -> str:
-    """A Markdown table, and below it the first troubles of each dataset."""
-    rows = [[check.name, check.num_images, check.expected or "-", len(check.troubles) or "none"] for check in checks]
-    lines = [tabulate(rows, headers=["dataset", "images", "published", "troubles"], tablefmt="github")]
-    for check in checks:
-        lines += [f"{check.name}: {trouble}" for trouble in check.troubles[:SHOWN]]
-        if len(check.troubles) > SHOWN:
-            lines.append(f"{check.name}: and {len(check.troubles) - SHOWN} more")
-    return "\n".join(lines)
-
-
-def _check_count(found: int, dataset: FolderDataset) -> list[str]:
-    expected = {count: source for source, count in dataset.also} or {dataset.num_images: "published"}
-    if not dataset.num_images or found in expected:
-        return []
-    numbers = ", ".join(f"{count} ({source})" for count, source in expected.items())
-    where = Path(dataset.images)
-    return [f"{found} images instead of {numbers} below {where}: some are missing, unpack the dataset again"]
+    """Two Markdown tables: the datasets, and the kinds of faults of each with their numbers and first sentences."""
+    rows = [[check.name, check.num_images, check.expected or "-", len(check.faults) or "none"] for check in checks]
+    text = tabulate(rows, headers=["dataset", "images", "published", "faults"], tablefmt="github")
+    listed = [
+        [check.name, kind, count, "; ".join([fault.sentence for fault in check.faults if fault.kind == kind][:SHOWN])]
+        for check in checks
+        for kind, count in Counter(fault.kind for fault in check.faults).items()
+    ]
+    if listed:
+        text += "\n\n" + tabulate(listed, headers=["dataset", "fault", "number", "the first"], tablefmt="github")
+    return text

@@ -16,7 +16,10 @@ from declip.data.preparation.conversion import (
     remap_table,
     write_labels,
 )
+from declip.data.preparation.matlab import read_matrix
 from declip.data.reading import read_array
+from declip.data.records import twice
+from declip.data.text_files import read_text
 
 IGNORE = 255
 VOC = Path("VOCdevkit/VOC2012")
@@ -53,13 +56,15 @@ def read_list(path: Path, remedy: str) -> list[str]:
     """The stems of a list file.
 
     Raises:
-        DataError: it does not exist or is empty.
+        DataError: it does not exist, is empty, or lists a stem twice or what is none.
     """
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} does not exist: {remedy}")
-    names = path.read_text(encoding="utf-8").split()
+    names = read_text(path.absolute(), "list", remedy).split()
     if not names:
-        raise DataError(f"{path.absolute()} is empty: {remedy}")
+        raise DataError(f"list {path.absolute()} is empty: {remedy}")
+    paths = [name for name in names if Path(name).name != name or "\0" in name]
+    if paths or (repeated := twice(names)):
+        trouble = f"lists '{paths[0][:80]}', which is no stem" if paths else f"lists '{repeated[0]}' twice"
+        raise DataError(f"list {path.absolute()} {trouble}: {remedy}")
     return names
 
 
@@ -67,15 +72,16 @@ def context_names(path: Path) -> dict[str, int]:
     """Name → value of the 459 classes, from PASCAL-Context's ``labels.txt`` (lines ``value: name``).
 
     Raises:
-        DataError: the file is missing or has no such lines.
+        DataError: the file is missing or has no such lines, or repeats a value or a name.
     """
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} does not exist: {CONTEXT_REMEDY}")
-    pairs = [line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line]
-    names = {name.strip(): int(value) for value, name in pairs if value.strip().isdigit()}
-    if not names:
+    lines = read_text(path.absolute(), "list", CONTEXT_REMEDY).splitlines()
+    pairs = [(value.strip(), name.strip()) for value, colon, name in (line.partition(":") for line in lines) if colon]
+    values = {name: int(value) for value, name in pairs if value.isdecimal() and len(value) < 6}
+    if not values:
         raise DataError(f"{path.absolute()} holds no line 'value: name': {CONTEXT_REMEDY}")
-    return names
+    if len(values) < len(pairs) or len(set(values.values())) < len(values) or max(values.values()) > WIDE_IGNORE:
+        raise DataError(f"{path.absolute()} repeats a value or a name, or has a value of no sense: {CONTEXT_REMEDY}")
+    return values
 
 
 def context_table(names: dict[str, int], classes: list[str], default: int) -> np.ndarray:
@@ -94,13 +100,7 @@ def context_table(names: dict[str, int], classes: list[str], default: int) -> np
 
 def convert_context(source: Path, target: Path, *, table: np.ndarray) -> None:
     """The ``LabelMap`` of one .mat file through a table."""
-    from scipy.io import loadmat  # here, so that the other datasets can be prepared without scipy
-
-    try:
-        labels = loadmat(source)["LabelMap"]
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise DataError(f"label file {source} cannot be read ({error!r}): {CONTEXT_REMEDY}") from error
-    write_labels(target, look_up(labels.astype(np.int64), table, source))
+    write_labels(target, look_up(read_matrix(source, "LabelMap"), table, source))
 
 
 def prepare_context(root: Path, workers: int) -> dict[str, int]:

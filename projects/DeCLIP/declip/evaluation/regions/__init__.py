@@ -10,7 +10,8 @@ Source: DeCLIP (CVPR 2025), Fig. 6; the protocol is CLIPSelf's (ICLR 2024).
 """
 
 from declip.data.region_sets import RegionImage, RegionSet, load_region_set
-from declip.evaluation.regions.classify import RegionAccuracy, RegionMethod, classify_regions, compare_regions
+from declip.evaluation.regions.accuracy import RegionAccuracy
+from declip.evaluation.regions.classify import RegionMethod, classify_regions, compare_regions
 
 __all__ = [
     "RegionAccuracy",

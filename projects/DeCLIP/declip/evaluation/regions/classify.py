@@ -4,22 +4,22 @@ Shape legend
     K  regions of an image        C  width of the shared image-text space       T  classes        M  regions of a batch
 """
 
-import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from enum import Enum
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
+from d2host.engine.errors import DataError
 from d2host.engine.loading import list_loader
 from declip.data.batching import group_by_shape
-from declip.data.reading import check_same_size
 from declip.data.region_sets import RegionImage, RegionSet
+from declip.evaluation.regions.accuracy import RegionAccuracy, class_ranks, class_scores
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
 from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
@@ -34,28 +34,6 @@ class RegionMethod(str, Enum):
     BOXES = "boxes"  # RoIAlign over dense features
     MASKS = "masks"  # the mean of the dense features under the mask
     CROPS = "crops"  # the class token of the crop, at the crop's own resolution
-
-
-@dataclass(frozen=True)
-class RegionAccuracy:
-    """How often the right class is among the best k, per class.
-
-    Attributes:
-        top1, top5: T, percent; NaN for classes that do not occur.
-        counts: T, regions.
-        is_thing: T bool.
-    """
-
-    top1: Tensor
-    top5: Tensor
-    counts: Tensor
-    is_thing: Tensor
-
-    def summary(self) -> dict[str, float]:
-        """Means over classes in percent: ``things_mAcc``, ``stuff_mAcc``, ``things_mAcc5``, ``stuff_mAcc5``."""
-        groups = {"things": self.is_thing, "stuff": ~self.is_thing}
-        tops = {"mAcc": self.top1, "mAcc5": self.top5}
-        return {f"{name}_{top}": _mean(values[group]) for top, values in tops.items() for name, group in groups.items()}
 
 
 Kind = tuple[ContextType | Context, RegionMethod]  # of a region's feature
@@ -83,6 +61,7 @@ def compare_regions(
     images_at_once: int = 8,
     num_workers: int = 0,
     progress: bool = False,
+    save: Callable[[Kind, dict, Tensor], None] | None = None,
 ) -> dict[Kind, RegionAccuracy]:
     """Name every region of a set by several kinds of features, in one pass over the images.
 
@@ -98,29 +77,59 @@ def compare_regions(
         images_at_once: images encoded together where their shapes agree; crops of as many images are, too.
         num_workers: processes that load.
         progress: show a bar.
+        save: takes the kind of feature, an image (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores.
 
     Returns:
         Accuracies by (context type, method).
 
     Raises:
-        DataError: an image or a mask cannot be read.
+        DataError: an image or a mask cannot be read, or there is no region.
+        CheckpointError: features of an image are not finite, or zero.
         ValueError: crops are asked for together with another method.
     """
     if RegionMethod.CROPS in methods and len(methods) > 1:
         raise ValueError("crops are seen at a side of their own: compare them in a call of their own")
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
-    images = regions.images[: max_images or None]
+    images = _with_area(regions.first(max_images, masks=RegionMethod.MASKS in methods))
     dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
     ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
-    for batch in tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress):
-        labels = torch.cat([sample["labels"] for sample in batch]).to(text.device)
-        for kind, features in _region_features(encoder, batch, contexts, methods).items():
-            ranks[kind].append(_ranks(features, labels, text))
+    with tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress) as bar:
+        for batch in bar:
+            for kind, features in _region_features(encoder, batch, contexts, methods).items():
+                for sample, scores in zip(batch, class_scores(features, batch, text), strict=True):
+                    ranks[kind].append(class_ranks(scores, sample["labels"]))
+                    if save:
+                        save(kind, sample, scores)
     labels = torch.cat([image.labels for image in images])
-    return {kind: _accuracy(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
+    return {kind: RegionAccuracy.of(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
+
+
+def _with_area(images: Sequence[RegionImage]) -> list[RegionImage]:
+    """Images with those of their regions that have an area; what is left out is logged.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    kept, empty = [], []
+    for image in images:
+        sides = image.boxes[:, 2:] - image.boxes[:, :2]
+        has_area = (sides > 0).all(dim=1) & image.boxes.isfinite().all(dim=1)
+        if not has_area.all():
+            empty.append(image.file_name)
+            regions = {name: getattr(image, name)[has_area] for name in ("boxes", "labels", "segment_ids")}
+            image = replace(image, **regions)
+        if len(image.labels):
+            kept.append(image)
+    if empty:
+        logging.getLogger(__name__).warning(
+            "Regions without area are left out, of %d images, the first %s", len(empty), empty[0]
+        )
+    if not kept:
+        raise DataError("there is no region with an area to classify: check the annotations and --max-images")
+    return kept
 
 
 class _RegionViews(Dataset):
@@ -138,9 +147,11 @@ class _RegionViews(Dataset):
     def __getitem__(self, index: int) -> dict:
         regions = self.images[index]
         image = regions.image()
+        facts = {"labels": regions.labels, "segment_ids": regions.segment_ids, "file_name": regions.file_name}
         if RegionMethod.CROPS in self.methods:
             enlarge = torch.where(self.is_thing[regions.labels], THING_CONTEXT, 1.0)
-            return {"crops": cut_crops(image, regions.boxes, enlarge, self.side), "labels": regions.labels}
+            crops = cut_crops(image, regions.boxes, enlarge, self.side)
+            return {"crops": crops, **facts}
         scale = self.side / max(image.shape[-2:])
         inner = [max(round(length * scale), 1) for length in image.shape[-2:]]
         padding = [0, 0, -inner[1] % self.patch_size, -inner[0] % self.patch_size]
@@ -148,14 +159,10 @@ class _RegionViews(Dataset):
         sample = {
             "image": transforms.pad(resized, padding),
             "boxes": regions.boxes * scale,
-            "labels": regions.labels,
+            **facts,
         }
         if RegionMethod.MASKS in self.methods:
-            masks = regions.masks()
-            label_name = f"panoptic label {regions.panoptic_file_name}"
-            check_same_size(image.shape[-2:], masks.shape[-2:], regions.file_name, label_name)
-            masks = transforms.resize(masks, inner, transforms.InterpolationMode.NEAREST)
-            sample["masks"] = transforms.pad(masks, padding)
+            sample["masks"] = transforms.pad(regions.masks(inner), padding)
             lost = ~sample["masks"].flatten(1).any(dim=1)
             sample["masks"][lost] = _centers(sample["boxes"][lost], sample["masks"].shape[-2:])
         return sample
@@ -204,25 +211,3 @@ def _dense_features(
             for index, content in zip(group, features.content.float(), strict=True):
                 found[index][context] = content
     return found
-
-
-def _ranks(features: Tensor, labels: Tensor, text: Tensor) -> Tensor:
-    """How many classes match each region better than its own: M int64, on the CPU."""
-    with torch.autocast(text.device.type, enabled=False):
-        scores = F.normalize(features.float(), dim=1) @ text.T
-    return (scores > scores.gather(1, labels[:, None])).sum(dim=1).cpu()
-
-
-def _accuracy(ranks: Tensor, labels: Tensor, is_thing: Iterable[bool]) -> RegionAccuracy:
-    things = torch.tensor(list(is_thing))
-    counts = torch.bincount(labels, minlength=len(things))
-    shares = [
-        100 * torch.bincount(labels, weights=(ranks < k).double(), minlength=len(things)) / counts for k in (1, 5)
-    ]
-    return RegionAccuracy(*shares, counts, things)
-
-
-def _mean(values: Tensor) -> float:
-    """The mean of what occurs; NaN where nothing does."""
-    occurring = values[~values.isnan()]
-    return occurring.mean().item() if len(occurring) else math.nan

@@ -1,24 +1,59 @@
 """Tables and a plot of region accuracies over resolutions."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from d2host.engine.atomic import replacing
-from declip.evaluation.regions.classify import RegionAccuracy
+from declip.evaluation.regions.accuracy import RegionAccuracy
 from declip.evaluation.results import write_csv, write_results
 
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
+
+
+@contextmanager
+def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Callable[[Key, dict, Tensor], None]]:
+    """A file of JSON lines, one per region and key, that is there when the block succeeds.
+
+    Yields:
+        What writes the regions of an image: takes the key, the image (``file_name``, K ``labels`` and ``segment_ids``)
+        and its K×T scores. A line has ``features``, ``side``, ``image``, ``segment_id``, ``label``, ``prediction`` and
+        ``top5``: names and scores, the best first.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def write(key: Key, sample: dict, scores: Tensor) -> None:
+        best = scores.float().topk(min(5, scores.shape[1])).indices.cpu()
+        scores = scores.float().cpu()
+        for row, (segment, label) in enumerate(
+            zip(sample["segment_ids"].tolist(), sample["labels"].tolist(), strict=True)
+        ):
+            top = [[class_names[index], round(scores[row, index].item(), 6)] for index in best[row].tolist()]
+            line = {"features": key[0], "side": key[1], "image": sample["file_name"], "segment_id": segment}
+            line |= {"label": class_names[label], "prediction": top[0][0], "top5": top}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        yield write
 
 
 def write_report(results: Mapping[Key, RegionAccuracy], class_names: Sequence[str], folder: Path) -> str:
     """Write ``results.{md,csv,json}``, ``per_class.csv`` and ``resolutions.png``; returns the table."""
     summaries = {key: accuracy.summary() for key, accuracy in results.items()}
     columns = list(next(iter(summaries.values())))
-    rows = [[name, side, *(summary[column] for column in columns)] for (name, side), summary in summaries.items()]
-    listed = [{"features": name, "side": side, **summary} for (name, side), summary in summaries.items()]
-    table = write_results(folder, ["features", "pixels", *columns], rows, listed)
+    counts = {key: int(accuracy.counts.sum()) for key, accuracy in results.items()}
+    rows = [[*key, counts[key], *(summary[column] for column in columns)] for key, summary in summaries.items()]
+    listed = [
+        {"features": name, "side": side, "regions": counts[name, side], **summary}
+        for (name, side), summary in summaries.items()
+    ]
+    table = write_results(folder, ["features", "pixels", "regions", *columns], rows, listed)
     classes = []
     for (name, side), accuracy in results.items():
         for index, class_name in enumerate(class_names):

@@ -3,11 +3,14 @@
 Sources: DeCLIP (CVPR 2025), Table 5, and ClearCLIP (ECCV 2024), as their released code has them.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from d2host.engine.errors import ConfigError
 from declip.plugins import from_plugins
+
+LONGEST_SIDE = 10_000  # pixels; no limit in practice: only the shorter side is prescribed
 
 DATASETS = {
     "voc21": "voc_2012_test_background_sem_seg",
@@ -27,7 +30,8 @@ class Protocol:
     """How an image is looked at and decided on.
 
     Attributes:
-        short_side: of the image, pixels; 0: as it is.
+        short_side: of the image, pixels, the longer at most eight times that; 0: as it is, up to 2^15 patches of the
+            encoder, 2^13 where it is seen whole (larger ones are made smaller).
         window: side of a window, pixels; 0: the whole image at once.
         stride: between windows, pixels.
         logit_scale: factor on the cosines before the softmax.
@@ -46,10 +50,16 @@ class Protocol:
     stitch: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.short_side, self.window) < 0 or self.stride < 1 or self.logit_scale <= 0:
+        if not (min(self.short_side, self.window) >= 0 and 0 < self.logit_scale < math.inf and self.stride > 0):
             raise ConfigError(
                 f"short side {self.short_side}, window {self.window}, stride {self.stride} and logit scale "
-                f"{self.logit_scale} must be positive (short side and window may be 0)"
+                f"{self.logit_scale} must be positive and finite (short side and window may be 0)"
+            )
+        if self.short_side > LONGEST_SIDE:
+            raise ConfigError(f"short side {self.short_side} is too large: give at most {LONGEST_SIDE} pixels")
+        if 0 < self.window < self.stride:
+            raise ConfigError(
+                f"stride {self.stride} leaves gaps between windows of {self.window} pixels: give at most their side"
             )
         if not 0 <= self.threshold < 1:
             raise ConfigError(f"threshold {self.threshold} must be in [0, 1)")

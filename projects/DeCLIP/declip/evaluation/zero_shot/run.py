@@ -12,7 +12,6 @@ from d2host import DatasetEvaluator, DatasetEvaluators, comm
 from d2host.engine.precision import Precision
 from declip.data.datasets import dataset_records
 from declip.data.loader import evaluation_loader
-from declip.data.mapper import TestMapper
 from declip.evaluation.results import write_results
 from declip.evaluation.run import evaluate, without_classes
 from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
@@ -23,8 +22,6 @@ from declip.evaluation.zero_shot.vocabulary import zero_shot_vocabulary
 from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, cached_names
-
-LONGEST_SIDE = 10_000  # no limit in practice: only the shorter side is prescribed
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class ZeroShotOptions:
         images_at_once: images read and decided on together.
         max_images: only the first of each dataset; 0: all.
         visualize: images that are drawn per dataset.
+        save_predictions: write every prediction as ``<context>/<dataset>/predictions/<image id>.png``.
         num_workers: processes that load.
         cache: folder of class embeddings; None: none.
     """
@@ -48,6 +46,7 @@ class ZeroShotOptions:
     images_at_once: int = 2
     max_images: int = 0
     visualize: int = 0
+    save_predictions: bool = False
     num_workers: int = 1
     cache: Path | None = None
 
@@ -75,6 +74,7 @@ def evaluate_zero_shot(
         DataError: a dataset is unknown or incomplete.
     """
     options = options or ZeroShotOptions()
+    contexts = list(dict.fromkeys(contexts))
     results: dict[str, dict[str, dict[str, float]]] = {context.value: {} for context in contexts}
     encoder.eval()
     for name, protocol in protocols.items():
@@ -100,12 +100,18 @@ def _evaluate_dataset(
     evaluators = {}
     for context in contexts:
         output = folder / context.value.replace(":", "-") / name
-        evaluators[context] = [SemSegEvaluator.of(name, output_folder=output)]
+        saving = {"output_folder": output, "save_predictions": options.save_predictions}
+        evaluators[context] = [SemSegEvaluator.of(name, **saving)]
         if options.visualize:
             evaluators[context].append(SegmentationVisualizer(name, output / "visualizations", options.visualize))
-    records = dataset_records(name)[: options.max_images or None]
-    mapper = TestMapper(protocol.short_side, LONGEST_SIDE)
-    loader = evaluation_loader(records, mapper, options.num_workers, options.images_at_once)
+    known = dataset_records(name)
+    records = known[: options.max_images or None]
+    if len(records) < len(known):
+        logging.getLogger(__name__).warning(
+            "%s: numbers are of the first %d of %d images, and no match for those of the whole set",
+            *(name, len(records), len(known)),
+        )
+    loader = evaluation_loader(records, segmenter.mapper, options.num_workers, options.images_at_once)
     model, evaluator = _ByContext(segmenter, contexts), _EvaluatorByContext(evaluators)
     description = f"{', '.join(context.value for context in contexts)} on {name}"
     return evaluate(model, loader, evaluator, options.precision, description)

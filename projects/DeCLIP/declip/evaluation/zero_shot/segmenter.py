@@ -8,10 +8,11 @@ Shape legend
 from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2host.engine.tensors import check_finite
 from declip.data.batching import group_by_shape
+from declip.data.mapper import TestMapper
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
 from declip.models.attention import Context, ContextType
@@ -21,6 +22,8 @@ from declip.models.stitching import encode_stitched
 from declip.models.windows import WindowGrid
 
 CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
+MOST_PATCHES = {"whole": 2**13, "windows": 2**15}  # of an image that is not resized, as it is seen
+MOST_SHORT_SIDES = 8  # that the longer side of a resized image is long
 
 
 class ZeroShotSegmenter(nn.Module):
@@ -53,6 +56,13 @@ class ZeroShotSegmenter(nn.Module):
         """Where the encoder computes."""
         return self.encoder.pixel_mean.device
 
+    @property
+    def mapper(self) -> TestMapper:
+        """Resizes images as :class:`Protocol` says; time and memory are bounded whatever the image's size and shape."""
+        most_pixels = MOST_PATCHES["windows" if self.protocol.window else "whole"] * self.encoder.patch_size**2
+        long_side = MOST_SHORT_SIDES * (self.protocol.short_side or round(most_pixels**0.5))
+        return TestMapper(self.protocol.short_side, long_side, most_pixels)
+
     @torch.no_grad()
     def forward(self, batch: Sequence[dict]) -> list[dict]:
         """Labels of every image of a batch under the encoder's context type.
@@ -62,6 +72,9 @@ class ZeroShotSegmenter(nn.Module):
 
         Returns:
             Per image ``sem_seg``: H×W int64.
+
+        Raises:
+            CheckpointError: features of an image are not finite, or zero.
         """
         return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
 
@@ -85,6 +98,8 @@ class ZeroShotSegmenter(nn.Module):
                 features = (self.encoder.encode_contexts(chunk, contexts) for chunk in chunks)
                 logits = torch.cat([self._cosines(each.values()) for each in features])
             for index, own in zip(group, logits.split([len(windows[index]) for index in group]), strict=True):
+                # what keeps a patch from having cosines keeps it from all of them: those with one name tell
+                check_finite(own[:, :, 0], f"the features of {batch[index].get('file_name', 'the image')}")
                 way_back = grids[index].way_back(sizes[index], self.device)
                 for context, values in zip(contexts, own.unbind(dim=1), strict=True):
                     labels = self._decide(grids[index].lay_out(values), way_back)
@@ -98,13 +113,15 @@ class ZeroShotSegmenter(nn.Module):
         return self._cosines(encode_stitched(self.encoder, image, contexts=contexts, **looks).values())
 
     def _cosines(self, features: Iterable[DenseFeatures]) -> Tensor:
-        """Cosines of the patches of windows with all names, n×K×N×g×g, of their features under each context."""
-        content = F.normalize(torch.stack([each.content.float() for each in features], dim=1), dim=2)
+        """Cosines of patches with all names, n×K×N×g×g, by their features under each context; NaN where one has no
+        direction."""
+        content = torch.stack([each.content.float() for each in features], dim=1)
+        content = content / content.norm(dim=2, keepdim=True)
         with torch.autocast(content.device.type, enabled=False):
             return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)
 
     def _decide(self, patches: Tensor, way_back: tuple[Tensor, Tensor]) -> Tensor:
-        """The most probable class of every pixel, name by name in chunks so that memory does not grow with N.
+        """The most probable class of every pixel, in strips and name by name so that scores do not grow with N.
 
         Args:
             patches: cosines N×(R*g)×(C*g).
@@ -114,6 +131,10 @@ class ZeroShotSegmenter(nn.Module):
             H×W int64.
         """
         rows, columns = (matrix.to(patches.dtype) for matrix in way_back)
+        strips = rows.split(max(CHUNK_PIXELS // len(columns), 1))
+        return torch.cat([self._decide_strip(patches, strip, columns) for strip in strips])
+
+    def _decide_strip(self, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         best = patches.new_full((len(rows), len(columns)), float("-inf"))
         labels = torch.zeros(best.shape, dtype=torch.long, device=best.device)
         needs_probability = self.protocol.threshold > 0 and self.vocabulary.background is not None

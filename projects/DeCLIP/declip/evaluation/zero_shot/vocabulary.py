@@ -7,6 +7,7 @@ from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import CLASS_LISTS, load_class_list
 from declip.data.datasets import class_names
+from declip.models.templates import check_texts
 
 BACKGROUND = "background"
 
@@ -39,8 +40,16 @@ class Vocabulary:
 
     @classmethod
     def of(cls, lines: list[str]) -> "Vocabulary":
-        """From lines of a class list: names separated by ``;`` or ``,``."""
-        return cls(tuple(tuple(name.strip() for name in re.split("[;,]", line) if name.strip()) for line in lines))
+        """From lines of a class list: names separated by ``;`` or ``,``.
+
+        Raises:
+            DataError: a line holds no name, or is none that a text tower takes.
+        """
+        lines = check_texts(lines, "class names")
+        synonyms = [tuple(name.strip() for name in re.split("[;,]", line) if name.strip()) for line in lines]
+        if not all(synonyms):
+            raise DataError(f"class '{lines[synonyms.index(())]}' has no name: write one")
+        return cls(tuple(synonyms))
 
 
 def zero_shot_vocabulary(dataset_name: str) -> Vocabulary:

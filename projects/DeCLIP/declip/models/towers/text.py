@@ -7,6 +7,10 @@ Shape legend
 import torch
 from torch import Tensor, nn
 
+from d2host.engine.errors import DataError
+
+CHUNK = 512  # prompts encoded at once
+
 
 class TextTower:
     """A model's text tower, wherever the model keeps it.
@@ -31,7 +35,16 @@ class TextTower:
         self.cuts = causal and pool_type == "argmax" and text.text_projection is not None
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Token ids N×L → embeddings N×E, not normalised; the end of a text is its highest id where prompts are cut."""
+        """Token ids N×L → embeddings N×E, not normalised; the end of a text is its highest id where prompts are cut.
+
+        Raises:
+            DataError: they are no token ids.
+        """
+        if tokens.dim() != 2 or not tokens.numel() or tokens.dtype not in (torch.int32, torch.int64):
+            raise DataError(f"{tokens.dtype} of shape {tuple(tokens.shape)} are no token ids: give N×L integers")
+        return torch.cat([self._encode(chunk) for chunk in tokens.split(CHUNK)])
+
+    def _encode(self, tokens: Tensor) -> Tensor:
         if not self.cuts:
             return self.clip.encode_text(tokens, normalize=False)
         text, ends = self.text, tokens.argmax(dim=-1)

@@ -1,0 +1,3 @@
+from tests.faults.report import main
+
+main()
