@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     from d2host.engine.setup import resolve_device
     from declip import build_encoder
     from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
-    from declip.models.other_contexts import parse_context
+    from declip.models.other_contexts import parse_contexts
 
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
         num_workers=args.num_workers,
         cache=args.cache,
     )
-    contexts = [parse_context(name, args.proxy_weights, device) for name in args.contexts or [encoder.context.value]]
+    contexts = parse_contexts(args.contexts or [encoder.context.value], args.proxy_weights, device)
     evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
 
 
@@ -82,7 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
     kinds = ", ".join([*(kind.value for kind in ContextType), "neighbours", "proxy:<foundation model>"])
     add("--contexts", nargs="+", help=f"how the last block attends, a row each: {kinds} (default: as the weights)")
-    add("--proxy-weights", default="pretrained", help="of the proxies: pretrained, random, or a weight file")
+    add("--proxy-weights", help="of the proxies: random, or a weight file (default: as published)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
     add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")

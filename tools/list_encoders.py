@@ -6,8 +6,8 @@ tools/list_encoders.py --output docs/encoders.md
 """
 
 import argparse
-from pathlib import Path
 
+from d2host.engine import arguments
 from d2host.engine.command import run_command
 
 
@@ -35,7 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names of open_clip (default: all)")
-    parser.add_argument("--output", type=Path, help="write a page of them here instead of printing lines")
+    parser.add_argument(
+        "--output", type=arguments.output_file(".md"), help="write a page of them here instead of printing lines"
+    )
     return parser.parse_args()
 
 

@@ -59,7 +59,7 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
 
 def test_eval_dense_names_unknown_contexts(tool):
     result = tool("eval_dense.py", "--encoder", "nano", "--weights", "random", "--contexts", "qk", "qkv")
-    assert result.returncode == 2 and "error: context 'qkv' is unknown: choose one of" in result.stderr
+    assert result.returncode == 2 and "error: context 'qkv' is unknown: choose among" in result.stderr
 
 
 def test_eval_dense_names_unknown_datasets(tool):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from d2host.engine.errors import ConfigError
 from declip.models import other_contexts
 from declip.models.contexts import ContextType
-from declip.models.other_contexts import NeighbourContext, ProxyContext, parse_context
+from declip.models.other_contexts import NeighbourContext, ProxyContext, parse_contexts
 
 GRID = (4, 6)
 
@@ -92,10 +92,15 @@ def test_the_last_block_attends_by_it_whatever_the_encoder(small_encoder, proxy,
 
 @pytest.mark.parametrize("name", ["qq", "proxy:", "proxy", "neighbors", ""])
 def test_an_unknown_context_is_refused(name):
-    with pytest.raises(ConfigError, match=rf"context '{name}' is unknown: choose one of q, k, .*neighbours, or proxy:"):
-        parse_context(name)
+    with pytest.raises(ConfigError, match=rf"context '{name}' is unknown: choose among q, k, .*neighbours, and proxy:"):
+        parse_contexts(["qk", name])
 
 
 def test_an_unknown_proxy_gets_the_nearest_names():
     with pytest.raises(ConfigError, match=r"teacher 'dinov2_vitb15' is unknown: did you mean .*dinov2_vitb14"):
-        parse_context("proxy:dinov2_vitb15")
+        parse_contexts(["proxy:dinov2_vitb15"])
+
+
+def test_weights_for_no_proxy_are_refused():
+    with pytest.raises(ConfigError, match=r"weights of proxies are given \(random\), but no context is a proxy"):
+        parse_contexts(["qk"], "random")

@@ -9,6 +9,8 @@ Sources: ProxyCLIP (ECCV 2024, arXiv 2408.04883), Eq. 3-5; NACLIP (WACV 2025, ar
 block's residual and feed-forward half, as DeCLIP Eq. 5 does.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -90,25 +92,36 @@ class NeighbourContext(Context):
         return torch.cat(content, dim=2)
 
 
-def parse_context(
-    name: str, proxy_weights: str = PRETRAINED, device: torch.device | str = "cpu"
-) -> ContextType | Context:
-    """A context by its name: a :class:`ContextType`, ``proxy:<foundation model>`` (on ``device``) or ``neighbours``.
+def parse_contexts(
+    names: Sequence[str], proxy_weights: str | None = None, device: torch.device | str = "cpu"
+) -> list[ContextType | Context]:
+    """Contexts by their names, on a device: a :class:`ContextType`, ``proxy:<foundation model>`` or ``neighbours``.
+
+    Args:
+        names: of the contexts.
+        proxy_weights: of the foundation models; None: those that they are published with.
+        device: where the foundation models compute.
 
     Raises:
-        ConfigError: the name is unknown, or the foundation model cannot be had.
+        ConfigError: a name is unknown, a foundation model cannot be had, or there are weights but no proxy.
 
-    >>> parse_context("qk"), parse_context("neighbours").value
-    (<ContextType.QK: 'qk'>, 'neighbours')
+    >>> [context.value for context in parse_contexts(["qk", "neighbours"])]
+    ['qk', 'neighbours']
     """
-    if name.startswith(PROXY) and name != PROXY:
-        return ProxyContext(name.removeprefix(PROXY), proxy_weights).to(device)
-    if name == NEIGHBOURS:
-        return NeighbourContext()
-    kinds = [kind.value for kind in ContextType]
-    if name not in kinds:
-        raise ConfigError(
-            f"context '{name}' is unknown: choose one of {', '.join(kinds)}, {NEIGHBOURS}, or {PROXY} and the name of "
-            "a foundation model (proxy:dinov2_vitb14)"
-        )
-    return ContextType(name)
+    kinds = {kind.value: kind for kind in ContextType}
+    if proxy_weights is not None and not any(name.startswith(PROXY) for name in names):
+        raise ConfigError(f"weights of proxies are given ({proxy_weights}), but no context is a proxy: leave them out")
+    contexts = []
+    for name in names:
+        if name.startswith(PROXY) and name != PROXY:
+            contexts.append(ProxyContext(name.removeprefix(PROXY), proxy_weights or PRETRAINED).to(device))
+        elif name == NEIGHBOURS:
+            contexts.append(NeighbourContext())
+        elif name in kinds:
+            contexts.append(kinds[name])
+        else:
+            raise ConfigError(
+                f"context '{name}' is unknown: choose among {', '.join(kinds)}, {NEIGHBOURS}, and {PROXY} with the "
+                "name of a foundation model (proxy:dinov2_vitb14)"
+            )
+    return contexts
