@@ -98,7 +98,7 @@ def check_name(name: str) -> None:
         ConfigError: naming those that come closest.
     """
     added = from_plugins("encoders")
-    if name not in added and open_clip.get_model_config(name) is None:
+    if name not in added and (":" in name or open_clip.get_model_config(name) is None):  # a:b is a place, not a name
         raise ConfigError(f"encoder '{name}' is unknown: {advice(name, added)}")
 
 
