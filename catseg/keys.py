@@ -5,7 +5,7 @@ training stand in :mod:`d2host.engine.config`, rules between keys in :mod:`catse
 """
 
 from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS
-from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
+from d2host.engine.keys import SWITCH, Choice, Either, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
 from declip.models.templates import Templates
@@ -93,10 +93,15 @@ KEYS: Keys = {
         ),
         DECODER_GUIDANCE_PROJECTED_DIMS=Key((32, 16), Many(CHANNELS, length=2), "channels they are projected to"),
         TOKEN_CHUNK=Key(
-            6912, Integer(least=1), "tokens aggregated at once: few enough for the CPU's cache; raise it on GPUs"
+            "auto",
+            Either(Choice("auto"), Integer(least=1)),
+            "tokens aggregated at once; auto: what a CPU's cache holds, or what fills half of a GPU's free memory",
         ),
         RECOMPUTE=Key(
-            True, SWITCH, "recompute activations of the aggregation in the backward pass: less memory, more time"
+            "auto",
+            Choice("auto", True, False),
+            "recompute activations of the aggregation in the backward pass: less memory, more time; auto: on a CPU, "
+            "and where they would take more than half of a GPU's free memory",
         ),
     ),
     **group(

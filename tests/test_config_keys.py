@@ -12,7 +12,7 @@ from catseg.config import get_catseg_cfg
 from catseg.keys import KEYS as SEGMENTATION
 from d2host.engine.config_file import config_folders, read_config
 from d2host.engine.errors import ConfigError
-from d2host.engine.keys import Choice, Integer, Many, Number, Row, Text, check_keys
+from d2host.engine.keys import Choice, Either, Integer, Many, Number, Row, Text, check_keys
 from declip.distill.config import KEYS as DISTILLATION
 from declip.distill.config import get_distillation_cfg
 from nanoworld.pretraining.config import KEYS as PRETRAINING
@@ -45,6 +45,8 @@ def inside(kind):
             return [[value] * (kind.length or 1) for value in each] + ([[]] if kind.empty else [])
         case Row():
             return [[inside(place)[0] for place in kind.places]]
+        case Either():
+            return [value for each in kind.kinds for value in inside(each)]
 
 
 def outside(kind):
@@ -94,6 +96,9 @@ def outside(kind):
             lengths = [[good] * length for length in (1, 3, 50)] if kind.length else []
             more = [[]] * (not kind.empty) + [[good, good]] * kind.distinct
             return [None, True, 5, "a", "('a'", {}, {"a": 1}, *wrong, *lengths, *more]
+        case Either():
+            choices, *others = kind.kinds
+            return [value for each in others for value in outside(each) if value not in choices.options]
         case Row():
             good = inside(kind)[0]
             replaced = [
@@ -134,7 +139,8 @@ def test_values_within_what_a_key_may_be_are_kept(program, name, tmp_path):
             for part in name.split("."):
                 node = node[part]
             assert node == value or list(node) == list(value)
-            assert type(node) is type(keys[name].default)
+            assert not isinstance(node, list | tuple) or type(node) is type(keys[name].default)
+            assert isinstance(node, list | tuple) or type(node) is type(value) or float in (type(node), type(value))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

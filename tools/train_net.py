@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
+    from catseg.checkpoint import state_attention
     from catseg.config import get_catseg_cfg
     from catseg.loader import check_inputs
     from catseg.trainer import SegmentationTrainer
@@ -29,6 +30,7 @@ def main(args: argparse.Namespace) -> None:
         """The configuration, whose weights and datasets have to be there."""
         cfg = get_catseg_cfg(config_file, opts)
         check_inputs(cfg, training=not args.eval_only)
+        state_attention(cfg)
         return cfg
 
     run_training(args, read_config, build_model, SegmentationTrainer)

@@ -7,22 +7,23 @@ Shape legend
 Source: CAT-Seg (CVPR 2024), Sec. 3: the cost volume (cosine between every token and every class) is embedded by a
 7×7 convolution, refined by alternating spatial and class aggregation, and decoded to four times the resolution.
 
-One layout throughout: tokens T×N×C of one image, channels last. The stages that treat classes independently run in
-chunks of classes, the stage that treats positions independently in chunks of positions, so the tokens themselves
-are the only tensor that grows with the vocabulary.
+One layout throughout: tokens B×T×N×C, channels last. Images go together as far as a chunk holds all their tokens. The
+tokens of a larger image go through the stages that treat classes independently in chunks of classes, and through the
+one that treats positions independently in chunks of positions, so that the tokens themselves are the only tensor that
+grows with the vocabulary. What a chunk holds follows from the device (:mod:`catseg.modeling.chunks`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from catseg.modeling.category import ClassAggregation
+from catseg.modeling.chunks import CACHED, in_chunks, needs_recomputation, numbers_at_once
 from catseg.modeling.decoder import Decoder, GuidedUpsample, logit_layer
 from catseg.modeling.fused import fused_form, observed
 from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
@@ -43,26 +44,6 @@ def cost_volume(image_features: Tensor, text_features: Tensor) -> Tensor:
     image_features = F.normalize(image_features, dim=1)
     text_features = F.normalize(text_features, dim=-1)
     return torch.einsum("behw,tpe->btphw", image_features, text_features)
-
-
-def in_chunks(
-    stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool, overwrite: bool = False
-) -> Tensor:
-    """``stage`` of slices of ``x`` along ``dim``, ``size`` (at least one) at a time, joined.
-
-    With gradients, ``recompute`` keeps only each slice's input for the backward pass. With ``overwrite`` (not for
-    gradients), results of the same shape as their slice are written over ``x``, so no second copy exists.
-    """
-    slices = x.split(max(size, 1), dim)
-    if torch.is_grad_enabled() and recompute:
-        return torch.cat([checkpoint(stage, piece, use_reentrant=False) for piece in slices], dim)
-    if not overwrite:
-        return torch.cat([stage(piece) for piece in slices], dim)
-    outputs = []
-    for piece in slices:
-        output = stage(piece)
-        outputs.append(piece.copy_(output) if output.shape == piece.shape else output)
-    return x if outputs[0].shape == slices[0].shape else torch.cat(outputs, dim)
 
 
 class AggregatorLayer(nn.Module):
@@ -103,30 +84,32 @@ class AggregatorLayer(nn.Module):
         recompute: bool,
         overwrite: bool = False,
     ) -> Tensor:
-        """Tokens T×N×C of one image → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
+        """Tokens B×T×N×C → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
 
         Args:
             x: tokens in raster order.
-            appearance: N×G projected appearance guidance.
-            text: T×G projected text guidance.
+            appearance: B×N×G projected appearance guidance.
+            text: T×G projected text guidance, or B×T×G where images have classes of their own.
             grid: (h, w).
             token_chunk: tokens processed at once.
             recompute: with gradients, recompute each chunk in the backward pass instead of storing its activations.
             overwrite: without gradients, write results over ``x``.
         """
+        batch, classes, tokens, _ = x.shape
         spatial, category = fused_form(self.spatial), fused_form(self.category)
         spatial = partial(spatial, guidance=spatial.prepare(appearance, grid))
-        x = in_chunks(spatial, x, token_chunk // x.shape[1], 0, recompute, overwrite)
-        category, positions = partial(category, guidance=category.prepare(text)), token_chunk // len(x)
+        x = in_chunks(spatial, x, token_chunk // (batch * tokens), 1, recompute, overwrite)
+        category, positions = partial(category, guidance=category.prepare(text)), token_chunk // (batch * classes)
         pooling = self.train_pooling if self.training else self.test_pooling
         if pooling == 1:
-            return in_chunks(lambda piece: piece + category(piece), x, positions, 1, recompute, overwrite)
-        pooled = F.avg_pool2d(rearrange(x, "t (h w) c -> t c h w", h=grid[0]), pooling)
+            return in_chunks(lambda piece: piece + category(piece), x, positions, 2, recompute, overwrite)
+        pooled = F.avg_pool2d(rearrange(x, "b t (h w) c -> (b t) c h w", h=grid[0]), pooling)
         size = pooled.shape[-2:]
-        pooled = in_chunks(category, rearrange(pooled, "t c h w -> t (h w) c"), positions, 1, recompute, overwrite)
-        pooled = rearrange(pooled, "t (h w) c -> t c h w", h=size[0])
+        pooled = rearrange(pooled, "(b t) c h w -> b t (h w) c", b=batch)
+        pooled = in_chunks(category, pooled, positions, 2, recompute, overwrite)
+        pooled = rearrange(pooled, "b t (h w) c -> (b t) c h w", h=size[0])
         upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
-        return x + rearrange(upsampled, "t c h w -> t (h w) c")
+        return x + rearrange(upsampled, "(b t) c h w -> b t (h w) c", b=batch)
 
 
 class Aggregator(nn.Module):
@@ -152,8 +135,9 @@ class Aggregator(nn.Module):
         guidance_dims: channels of the projected appearance and text guidance.
         decoder_dims: channels after each decoder stage.
         decoder_guidance_dims: (channels in, projected channels) of each decoder stage's guidance.
-        token_chunk: tokens processed at once (a few MB, so that a chunk stays in the CPU's cache; raise it on GPUs).
-        recompute: in training, recompute each chunk in the backward pass instead of storing its activations.
+        token_chunk: tokens processed at once; None: as many as suit the device.
+        recompute: in training, recompute each chunk in the backward pass instead of storing its activations; None:
+            where they would not fit the device.
     """
 
     def __init__(
@@ -171,8 +155,8 @@ class Aggregator(nn.Module):
         guidance_dims: tuple[int, int] = (128, 128),
         decoder_dims: tuple[int, int] = (64, 32),
         decoder_guidance_dims: tuple[tuple[int, int], tuple[int, int]] = ((256, 32), (128, 16)),
-        token_chunk: int = 6912,
-        recompute: bool = True,
+        token_chunk: int | None = None,
+        recompute: bool | None = None,
     ) -> None:
         super().__init__()
         self.padded_classes, self.aggregate_all = padded_classes, aggregate_all
@@ -211,39 +195,66 @@ class Aggregator(nn.Module):
         Returns:
             B×T×4h×4w logits, in the precision of autocast where it is enabled.
         """
+        device, channels = image_features.device, self.embed.out_channels
+        aggregated = self.aggregated(len(text_features))
+        tokens = aggregated * image_features[0, 0].numel()  # of an image
+        token_chunk = self.token_chunk or max(numbers_at_once(device, CACHED) // channels, 1)
+        recompute = self.recompute
+        if recompute is None:
+            recompute = needs_recomputation(device, len(image_features) * tokens * channels)
         appearance = F.relu(self.appearance_projection(image_features))
         guidance = [
             F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
         ]
-        kept = [None] * len(image_features) if kept is None else kept
-        images = zip(image_features, kept, appearance, *guidance, strict=True)
-        return torch.stack([self.aggregate_image(features, text_features, *rest) for features, *rest in images])
+        kept = [text_features.new_empty(0, dtype=torch.long)] * len(image_features) if kept is None else kept
+        alone = any(len(classes) > aggregated for classes in kept)  # images then differ in how many they have
+        together = 1 if alone else max(token_chunk // tokens, 1)
+        groups = (each.split(together) for each in (image_features, appearance, *guidance))
+        named = [kept[first : first + together] for first in range(0, len(kept), together)]
+        logits = [
+            self.aggregate(features, text_features, classes, appearance, guidance, token_chunk, recompute)
+            for classes, features, appearance, *guidance in zip(named, *groups, strict=True)
+        ]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
 
-    def aggregate_image(
-        self, image: Tensor, text_features: Tensor, kept: Tensor | None, appearance: Tensor, *decoder_guidance: Tensor
+    def aggregated(self, num_classes: int) -> int:
+        """How many classes of a vocabulary are aggregated."""
+        return num_classes if self.aggregate_all or not self.padded_classes else min(num_classes, self.padded_classes)
+
+    def aggregate(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        kept: Sequence[Tensor],
+        appearance: Tensor,
+        decoder_guidance: Sequence[Tensor],
+        token_chunk: int,
+        recompute: bool,
     ) -> Tensor:
-        """Logits T×4h×4w of one image: E×h×w features, T×P×E text features, projected guidance of the image."""
-        grid, num_classes = tuple(image.shape[-2:]), len(text_features)
-        full = torch.float64 if image.dtype == torch.float64 else torch.float32
-        with torch.autocast(image.device.type, enabled=False):
-            cost = cost_volume(image[None].to(full), text_features.to(full))[0]
-        selected = None
-        if not self.aggregate_all and 0 < self.padded_classes < num_classes:
-            similarity, count = cost.flatten(1).amax(dim=1), self.padded_classes  # the highest at any token
-            if kept is not None:
-                similarity, count = similarity.index_fill(0, kept, math.inf), max(count, len(kept))
-            selected = similarity.topk(count, sorted=False).indices
-            cost, text_features = cost[selected], text_features[selected]
-        x = self.embed(cost.contiguous(memory_format=torch.channels_last))
-        x = rearrange(x, "t c h w -> t (h w) c").to(full)  # the residual stream keeps its precision under autocast
+        """Logits of images whose tokens are held together; arguments as of :meth:`forward`, guidance projected."""
+        batch, grid, num_classes = len(image_features), tuple(image_features.shape[-2:]), len(text_features)
+        full = torch.float64 if image_features.dtype == torch.float64 else torch.float32
+        with torch.autocast(image_features.device.type, enabled=False):
+            cost = cost_volume(image_features.to(full), text_features.to(full))
         text = F.relu(self.text_projection(F.normalize(text_features.mean(dim=1), dim=-1)))
-        appearance = rearrange(appearance, "g h w -> (h w) g")
+        selected, count = None, max(self.aggregated(num_classes), *map(len, kept))
+        if count < num_classes:
+            similarity = cost.detach().amax(dim=(2, 3, 4))  # the highest at any token
+            for row, classes in zip(similarity, kept, strict=True):
+                row.index_fill_(0, classes, math.inf)
+            selected = similarity.topk(count, sorted=False).indices
+            cost, text = cost[torch.arange(batch, device=cost.device)[:, None], selected], text[selected]
+        cost = rearrange(cost, "b t p h w -> (b t) p h w").contiguous(memory_format=torch.channels_last)
+        x = rearrange(self.embed(cost), "(b t) c h w -> b t (h w) c", b=batch)
+        x = x.to(full)  # the residual stream keeps its precision under autocast
+        appearance = rearrange(appearance, "b g h w -> b (h w) g")
         overwrite = not torch.is_grad_enabled() and not observed(self)  # what a hook was shown stays as it was
         for layer in self.layers:
-            x = layer(x, appearance, text, grid, self.token_chunk, self.recompute, overwrite)
+            x = layer(x, appearance, text, grid, token_chunk, recompute, overwrite)
         decoder = fused_form(self.decoder)
-        decode = partial(decoder, guidance=decoder.prepare(tuple(g[None] for g in decoder_guidance)), grid=grid)
-        logits = in_chunks(decode, x, self.token_chunk // x.shape[1] // 2, 0, self.recompute)
+        decode = partial(decoder, guidance=decoder.prepare(tuple(decoder_guidance)), grid=grid)
+        logits = in_chunks(decode, x, token_chunk // (batch * x.shape[2]) // 2, 1, recompute)
         if selected is None:
             return logits
-        return logits.new_full((num_classes, *logits.shape[1:]), UNSELECTED_LOGIT).index_copy(0, selected, logits)
+        every = logits.new_full((batch, num_classes, *logits.shape[2:]), UNSELECTED_LOGIT)
+        return every.scatter(1, selected[..., None, None].expand_as(logits), logits)

@@ -1,7 +1,7 @@
 """Class aggregation: at each position, the classes attend to each other, guided by their text embeddings.
 
 Shape legend
-    T  classes        p  positions        C  hidden channels       G  guidance channels       H, d  heads
+    B  images    T  classes    p  positions    C  hidden channels    G  guidance channels    H, d  heads
 
 Source: CAT-Seg (CVPR 2024), Sec. 3.2 "Class aggregation": linear attention ("Transformers are RNNs", Eq. 4-6, with
 feature map elu + 1) over the classes of each position, then an MLP; queries and keys see ``[cost embedding, text
@@ -28,7 +28,7 @@ class TextGuidance(NamedTuple):
     """What a vocabulary adds at every position.
 
     Attributes:
-        queries, keys: T×1×C, of the text guidance.
+        queries, keys: T×1×C of the text guidance, or B×T×1×C where images have classes of their own.
         padding_keys: H×d×1, the padding tokens' mapped keys, summed over all of them.
         padding_keys_values: H×d×d, their key-value outer products, likewise.
     """
@@ -43,12 +43,12 @@ def linear_attention(queries: Tensor, keys: Tensor, values: Tensor, guidance: Te
     """Linear attention over the second-to-last axis, with the padding tokens' sums added once.
 
     Args:
-        queries, keys: p×H×T×d, before the feature map.
-        values: p×H×T×d.
+        queries, keys: B×p×H×T×d, before the feature map.
+        values: B×p×H×T×d.
         guidance: for its sums over padding tokens.
 
     Returns:
-        p×H×T×d.
+        B×p×H×T×d.
     """
     queries, keys = positive(queries), positive(keys)
     keys_values = keys.transpose(-1, -2) @ values + guidance.padding_keys_values
@@ -89,9 +89,9 @@ class ClassAggregation(nn.Module):
             self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
     def prepare(self, guidance: Tensor) -> TextGuidance:
-        """What is the same at every position, for projected text guidance T×G."""
-        queries, keys = self.query_guidance(guidance).unsqueeze(1), self.key_guidance(guidance).unsqueeze(1)
-        multiplicity = self.padded_classes - len(guidance)
+        """What is the same at every position, for projected text guidance T×G or B×T×G."""
+        queries, keys = self.query_guidance(guidance).unsqueeze(-2), self.key_guidance(guidance).unsqueeze(-2)
+        multiplicity = self.padded_classes - guidance.shape[-2]
         if multiplicity <= 0:
             zero = guidance.new_zeros(())
             return TextGuidance(queries, keys, zero, zero)
@@ -103,9 +103,9 @@ class ClassAggregation(nn.Module):
         return TextGuidance(queries, keys, multiplicity * key, multiplicity * key * value)
 
     def forward(self, x: Tensor, guidance: TextGuidance) -> Tensor:
-        """T×p×C tokens → the same shape: attention over classes and MLP, each with its residual."""
+        """B×T×p×C tokens → the same shape: attention over classes and MLP, each with its residual."""
         normed = self.norm1(x)
         projected = self.query(normed) + guidance.queries, self.key(normed) + guidance.keys, self.value(normed)
-        heads = (rearrange(each, "t p (h d) -> p h t d", h=self.num_heads) for each in projected)
-        x = x + rearrange(linear_attention(*heads, guidance), "p h t d -> t p (h d)")
+        heads = (rearrange(each, "b t p (h d) -> b p h t d", h=self.num_heads) for each in projected)
+        x = x + rearrange(linear_attention(*heads, guidance), "b p h t d -> b t p (h d)")
         return x + self.contract(F.relu(self.expand(self.norm2(x))))

@@ -1,8 +1,8 @@
 """Upsampling decoder: two up-convolutions guided by intermediate encoder features, then logits per class.
 
 Shape legend
-    T     classes             C   channels in           O   channels out         G   guidance channels
-    h, w  input grid          2h, 2w output grid
+    B     images              C   channels in           O   channels out         G   guidance channels
+    T     classes             h, w  input grid          2h, 2w output grid
 
 Source: CAT-Seg (CVPR 2024), Sec. 3.3: ConvTranspose 2×2, concatenation with the projected guidance, two 3×3
 convolutions with GroupNorm and ReLU.
@@ -46,12 +46,13 @@ class GuidedUpsample(nn.Module):
         self.norm2 = nn.GroupNorm(num_groups, out_channels)
 
     def prepare(self, guidance: Tensor) -> Tensor:
-        """What is the same for all classes, 1×O×2h×2w, for projected guidance 1×G×2h×2w."""
+        """What is the same for all classes, B×O×2h×2w, for projected guidance B×G×2h×2w."""
         return self.conv1_guidance(guidance)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """T×C×h×w (channels last) → T×O×2h×2w."""
-        x = F.relu(self.norm1(self.conv1(self.up(x)) + guidance))
+        """(B*T)×C×h×w (channels last) → (B*T)×O×2h×2w."""
+        x = self.conv1(self.up(x)).unflatten(0, (len(guidance), -1)) + guidance.unsqueeze(1)
+        x = F.relu(self.norm1(x.flatten(0, 1)))
         return F.relu(self.norm2(self.conv2(x)))
 
 
@@ -68,14 +69,14 @@ class Decoder(nn.Module):
         self.stage1, self.stage2, self.classify = stage1, stage2, classify
 
     def prepare(self, guidance: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """What is the same for all classes, for projected guidance 1×G1×2h×2w and 1×G2×4h×4w."""
+        """What is the same for all classes, for projected guidance B×G1×2h×2w and B×G2×4h×4w."""
         return self.stage1.prepare(guidance[0]), self.stage2.prepare(guidance[1])
 
     def forward(self, x: Tensor, guidance: tuple[Tensor, Tensor], grid: tuple[int, int]) -> Tensor:
-        """T×N×C tokens of a grid (h, w) in raster order → T×4h×4w logits."""
-        x = rearrange(x, "t (h w) c -> t c h w", h=grid[0])
+        """B×T×N×C tokens of a grid (h, w) in raster order → B×T×4h×4w logits."""
+        batch, x = len(x), rearrange(x, "b t (h w) c -> (b t) c h w", h=grid[0])
         x = self.stage2(self.stage1(x, guidance[0]), guidance[1])
-        return self.classify(x).squeeze(1)
+        return rearrange(self.classify(x), "(b t) 1 h w -> b t h w", b=batch)
 
 
 def logit_layer(channels: int) -> nn.Conv2d:

@@ -7,7 +7,7 @@ serve inference; the decoder's, which halves its arithmetic, serves training, to
 :func:`fused_form` alone decides where a form runs.
 
 Shape legend
-    T  classes        N  tokens        p  positions        C, G  hidden and guidance channels        H, d  heads
+    B  images    T  classes    N  tokens    p  positions    C, G  hidden and guidance channels    H, d  heads
 """
 
 from typing import NamedTuple
@@ -134,7 +134,7 @@ class FusedSwinBlock(nn.Module):
         return AppearanceGuidance((self.scale * queries + query_bias).to(dtype), (keys + key_bias).to(dtype), groups)
 
     def forward(self, x: Tensor, guidance: AppearanceGuidance) -> Tensor:
-        """T×N×C tokens in window order → the same shape."""
+        """B×T×N×C tokens in window order → the same shape."""
         dtype, block = guidance.queries.dtype, self.plain
         value_bias = self.projections.bias.chunk(3)[2].to(dtype).expand_as(guidance.queries)
         bias = torch.cat([guidance.queries, guidance.keys, value_bias], dim=-1)
@@ -161,14 +161,14 @@ class FusedClassAggregation(nn.Module):
         return self.plain.prepare(guidance)
 
     def forward(self, x: Tensor, guidance: TextGuidance) -> Tensor:
-        """T×p×C tokens → the same shape."""
+        """B×T×p×C tokens → the same shape."""
         dtype, plain = compute_dtype(x), self.plain
         text = F.pad(torch.cat([guidance.queries, guidance.keys], dim=-1), (0, x.shape[-1]))
         with torch.autocast(x.device.type, enabled=False):
             bias = (text + self.projections.bias).to(dtype)
             projected = F.linear(standardize(x, dtype), self.projections.weight.to(dtype)).add_(bias)
-            heads = rearrange(projected, "t p (three h d) -> three p h t d", three=3, h=self.num_heads)
-            x = x + rearrange(linear_attention(*heads, guidance), "p h t d -> t p (h d)")
+            heads = rearrange(projected, "b t p (three h d) -> three b p h t d", three=3, h=self.num_heads)
+            x = x + rearrange(linear_attention(*heads, guidance), "b p h t d -> b t p (h d)")
             contract = Affine(plain.contract.weight, plain.contract.bias).to(dtype)
             return x + contract(self.expand.to(dtype)(standardize(x, dtype)).relu_())
 
@@ -187,10 +187,11 @@ class FusedUpsample(nn.Module):
         return self.plain.prepare(guidance) + self.plain.conv1(bias)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """T×C×h×w (channels last) → T×O×2h×2w."""
+        """(B*T)×C×h×w (channels last) → (B*T)×O×2h×2w."""
         dtype, plain = compute_dtype(x), self.plain
         with torch.autocast(x.device.type, enabled=False):
-            x = F.conv_transpose2d(x.to(dtype), self.kernel.to(dtype), stride=2, padding=1).add_(guidance.to(dtype))
+            x = F.conv_transpose2d(x.to(dtype), self.kernel.to(dtype), stride=2, padding=1)
+            x = x.unflatten(0, (len(guidance), -1)).add_(guidance.to(dtype).unsqueeze(1)).flatten(0, 1)
             x = self._norm(plain.norm1, x).relu_()
             return self._norm(plain.norm2, F.conv2d(x, plain.conv2.weight.to(dtype), padding=1)).relu_()
 

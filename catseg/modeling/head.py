@@ -50,8 +50,8 @@ class CATSegHead(nn.Module):
             guidance_dims=tuple(head.GUIDANCE_PROJECTED_DIMS),
             decoder_dims=tuple(head.DECODER_DIMS),
             decoder_guidance_dims=tuple(zip(guidance_dims, head.DECODER_GUIDANCE_PROJECTED_DIMS, strict=True)),
-            token_chunk=head.TOKEN_CHUNK,
-            recompute=head.RECOMPUTE,
+            token_chunk=None if head.TOKEN_CHUNK == "auto" else head.TOKEN_CHUNK,
+            recompute=None if head.RECOMPUTE == "auto" else head.RECOMPUTE,
         )
         return {
             "aggregator": aggregator,

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from catseg.modeling.chunks import numbers_at_once
 from d2host.engine.errors import ConfigError
 from declip.models.windows import WindowGrid
-
-CHUNK_SCORES = 2**26  # scores (classes times pixels) that exist at a time
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -80,6 +79,11 @@ class SlidingWindow:
             raise ConfigError(f"a sliding window's overlap of {self.overlap} leaves windows in place: use [0, 1)")
 
     @property
+    def side(self) -> int:
+        """Of a view, pixels."""
+        return self.kernel
+
+    @property
     def stride(self) -> int:
         """Pixels between neighbouring windows."""
         return int(self.kernel * (1 - self.overlap))
@@ -117,23 +121,29 @@ class SlidingWindow:
 Views = WholeImage | SlidingWindow
 
 
-def segment_scores(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int = 32) -> Tensor:
+def segment_scores(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int | None = None) -> Tensor:
     """Scores of every class at the size of the original image.
 
     Args:
         views: how the logits' views lie in the image.
         logits: n×T×h×w.
         size: (H, W).
-        class_chunk: classes upsampled at once.
+        class_chunk: classes upsampled at once; None: as many as suit the device.
 
     Returns:
         T×H×W float32 in [0, 1].
     """
-    chunks = logits.split(class_chunk, dim=1)
+    chunks = logits.split(class_chunk or classes_at_once(views, logits, size), dim=1)
     return torch.cat([resize(views.scores(chunk.float())[None], size)[0] for chunk in chunks])
 
 
-def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int = 32) -> Tensor:
+def classes_at_once(views: Views, logits: Tensor, size: tuple[int, int]) -> int:
+    """How many classes to upsample together, for arguments as of :func:`segment_scores`."""
+    numbers = max(len(logits) * views.side**2, size[0] * size[1])
+    return max(numbers_at_once(logits.device) // numbers, 1)
+
+
+def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int | None = None) -> Tensor:
     """The class of the highest score at each pixel; arguments as of :func:`segment_scores`.
 
     Memory does not grow with the number of classes: only the best score so far is kept.
@@ -141,9 +151,9 @@ def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_ch
     Returns:
         H×W int64.
     """
-    class_chunk = max(min(class_chunk, CHUNK_SCORES // (size[0] * size[1])), 1)
     best = logits.new_full(size, float("-inf"), dtype=torch.float32)
     labels = torch.zeros(size, dtype=torch.long, device=logits.device)
+    class_chunk = class_chunk or classes_at_once(views, logits, size)
     for first in range(0, logits.shape[1], class_chunk):
         chunk = logits[:, first : first + class_chunk].float()
         scores, indices = resize(views.scores(chunk)[None], size)[0].max(dim=0)

@@ -7,9 +7,11 @@ Shape legend
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from catseg.checkpoint import state_attention
 from catseg.config import check_config
 from catseg.loader import training_classes
 from catseg.modeling.head import CATSegHead
@@ -25,6 +27,7 @@ from catseg.modeling.loss import binary_cross_entropy
 from d2host import META_ARCH_REGISTRY, CfgNode, ShapeSpec, build_sem_seg_head, configurable
 from d2host.engine.errors import ConfigError, DataError
 from d2host.engine.tensors import check_finite
+from declip.data.batching import group_by_shape
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
@@ -97,6 +100,9 @@ class CATSeg(nn.Module):
             ConfigError, CheckpointError, DataError: the encoder, its weights or the training set cannot be had.
         """
         check_config(cfg)
+        cfg = cfg.clone()
+        cfg.defrost()
+        state_attention(cfg)
         options, classes = cfg.MODEL.ENCODER, training_classes(cfg)
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:
@@ -194,30 +200,36 @@ class CATSeg(nn.Module):
         """The loss, for which each image's own classes are aggregated however large the vocabulary is."""
         images = [resize(self._image(sample)[None], (self.side, self.side)) for sample in batched_inputs]
         labels = [sample["sem_seg"].to(self.device) for sample in batched_inputs]
-        taught = [sem_seg[sem_seg != self.ignore_label].unique() for sem_seg in labels]
+        taught = [np.setdiff1d(sample["sem_seg"].cpu().numpy(), self.ignore_label) for sample in batched_inputs]
         for sample, classes in zip(batched_inputs, taught, strict=True):
             if len(classes) and not 0 <= classes[0] <= classes[-1] < len(self.train_classes):
                 raise DataError(
-                    f"the labels of {sample.get('file_name', 'an image')} are {int(classes[0])} to {int(classes[-1])}, "
-                    f"those of the {len(self.train_classes)} training classes 0 to {len(self.train_classes) - 1}: set "
+                    f"the labels of {sample.get('file_name', 'an image')} are {classes[0]} to {classes[-1]}, those of "
+                    f"the {len(self.train_classes)} training classes 0 to {len(self.train_classes) - 1}: set "
                     "MODEL.SEM_SEG_HEAD.IGNORE_VALUE to the label of pixels without a class"
                 )
-        logits = self.logits(torch.cat(images), self.train_classes, taught)
-        losses = [binary_cross_entropy(*pair, self.ignore_label) for pair in zip(logits, labels, strict=True)]
-        return torch.stack(losses).mean()
+        kept = [torch.from_numpy(classes).to(self.device) for classes in taught]
+        logits = self.logits(torch.cat(images), self.train_classes, kept)
+        losses = []
+        for group in group_by_shape(labels):
+            sem_seg = torch.stack([labels[index] for index in group])
+            some = logits if len(group) == len(logits) else logits[group]
+            losses.append(binary_cross_entropy(some, sem_seg, self.ignore_label) * len(group))
+        return torch.stack(losses).sum() / len(logits)
 
     @torch.no_grad()
     def _segment(self, batched_inputs: list[dict], segment: Callable[..., Tensor]) -> list[dict]:
+        images = [self._image(sample) for sample in batched_inputs]
+        if isinstance(self.views, SlidingWindow) and self.views.stitch:
+            logits = [self.stitched_logits(image, self.vocabulary) for image in images]
+        else:
+            views = [self.views.views(image) for image in images]
+            logits = self.logits(torch.cat(views), self.vocabulary).split([len(each) for each in views])
         results = []
-        for sample in batched_inputs:
-            image = self._image(sample)
+        for sample, image, seen in zip(batched_inputs, images, logits, strict=True):
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))
-            if isinstance(self.views, SlidingWindow) and self.views.stitch:
-                logits = self.stitched_logits(image, self.vocabulary)
-            else:
-                logits = self.logits(self.views.views(image), self.vocabulary)
-            check_finite(logits, f"the scores of {sample.get('file_name', 'the image')}")
-            results.append({"sem_seg": segment(self.views, logits, size)})
+            check_finite(seen, f"the scores of {sample.get('file_name', 'the image')}")
+            results.append({"sem_seg": segment(self.views, seen, size)})
         return results
 
     def _image(self, sample: dict) -> Tensor:

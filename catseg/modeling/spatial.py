@@ -1,7 +1,7 @@
 """Spatial aggregation: within each class, tokens attend to their window, guided by the image's appearance.
 
 Shape legend
-    T  classes        N  tokens, h * w       C  hidden channels       G  guidance channels
+    B  images         T  classes        N  tokens, h * w       C  hidden channels       G  guidance channels
 
 Source: CAT-Seg (CVPR 2024), Sec. 3.2 "Spatial aggregation": two Swin blocks (plain and shifted windows) whose
 queries and keys see ``[cost embedding, appearance guidance]`` and whose values see the cost embedding alone.
@@ -19,10 +19,10 @@ from catseg.modeling.window_attention import window_attention, window_layout
 
 
 class AppearanceGuidance(NamedTuple):
-    """What an image's appearance adds to the queries and keys of every class, tokens in window order.
+    """What the images' appearance adds to the queries and keys of every class, tokens in window order.
 
     Attributes:
-        queries, keys: N×C.
+        queries, keys: B×1×N×C.
         groups: of windows, see :class:`catseg.modeling.window_attention.WindowLayout`.
     """
 
@@ -54,11 +54,11 @@ class GuidedSwinBlock(nn.Module):
         self.contract = nn.Linear(hidden_dim * mlp_ratio, hidden_dim)
 
     def prepare(self, guidance: Tensor, groups: tuple[tuple[int, int], ...]) -> AppearanceGuidance:
-        """What is the same for all classes, for normalised guidance N×G in window order."""
+        """What is the same for all classes, for normalised guidance B×1×N×G in window order."""
         return AppearanceGuidance(self.query_guidance(guidance), self.key_guidance(guidance), groups)
 
     def forward(self, x: Tensor, guidance: AppearanceGuidance) -> Tensor:
-        """T×N×C tokens in window order → the same shape; the residual stream keeps the precision of ``x``."""
+        """B×T×N×C tokens in window order → the same shape; the residual stream keeps the precision of ``x``."""
         normed = self.norm1(x)
         queries, keys = self.query(normed) + guidance.queries, self.key(normed) + guidance.keys
         attended = window_attention(queries, keys, self.value(normed), guidance.groups, self.num_heads)
@@ -67,7 +67,7 @@ class GuidedSwinBlock(nn.Module):
 
 
 class SpatialGuidance(NamedTuple):
-    """What one image has in store for the two blocks.
+    """What images have in store for the two blocks.
 
     Attributes:
         plain, shifted: guidance of each block.
@@ -97,25 +97,25 @@ class SpatialAggregation(nn.Module):
         self.window_size = window_size
 
     def prepare(self, guidance: Tensor, grid: tuple[int, int]) -> SpatialGuidance:
-        """What is the same for all classes, for projected appearance N×G in raster order on a grid (h, w)."""
-        guidance = self.guidance_norm(guidance)
+        """What is the same for all classes, for projected appearance B×N×G in raster order on a grid (h, w)."""
+        guidance = self.guidance_norm(guidance).unsqueeze(1)
         plain = window_layout(grid, self.window_size, 0)
         shifted = window_layout(grid, self.window_size, self.window_size // 2)
         device = guidance.device
         into_plain, into_shifted = plain.order.to(device), shifted.order.to(device)
         return SpatialGuidance(
-            self.block.prepare(guidance[into_plain], plain.groups),
-            self.shifted_block.prepare(guidance[into_shifted], shifted.groups),
+            self.block.prepare(guidance.index_select(2, into_plain), plain.groups),
+            self.shifted_block.prepare(guidance.index_select(2, into_shifted), shifted.groups),
             into_plain,
             plain.position.to(device)[into_shifted],
             shifted.position.to(device),
         )
 
     def forward(self, x: Tensor, guidance: SpatialGuidance) -> Tensor:
-        """T×N×C tokens in raster order → the same shape."""
-        x = self.block(x.index_select(1, guidance.into_plain), guidance.plain)
-        x = self.shifted_block(x.index_select(1, guidance.plain_to_shifted), guidance.shifted)
-        return x.index_select(1, guidance.back_to_raster)
+        """B×T×N×C tokens in raster order → the same shape."""
+        x = self.block(x.index_select(2, guidance.into_plain), guidance.plain)
+        x = self.shifted_block(x.index_select(2, guidance.plain_to_shifted), guidance.shifted)
+        return x.index_select(2, guidance.back_to_raster)
 
 
 def guided_linear(in_features: int, guidance_features: int, out_features: int) -> tuple[nn.Linear, nn.Linear]:

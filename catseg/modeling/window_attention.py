@@ -3,7 +3,7 @@
 Shape legend
     h, w  token grid (any size, also non-square)
     N     tokens, h * w
-    T     independent sequences (classes)
+    S     independent sequences (the classes of images), over one axis or more
     C     channels        H, d  attention heads and channels per head
 
 Cyclically shifted windows with the usual mask (Swin, Sec. 3.2) attend within smaller windows: on an axis of 24 tokens
@@ -89,21 +89,22 @@ def window_attention(
     """Softmax attention of every token over its own window.
 
     Args:
-        queries, keys, values: T×N×C, tokens in window order.
+        queries, keys, values: S×N×C, tokens in window order.
         groups: ``(number of windows, tokens per window)``, see :class:`WindowLayout`.
         num_heads: H, divides C.
         scale: factor on the similarities; None: 1/sqrt(d).
 
     Returns:
-        T×N×C attended values, heads concatenated, tokens in the same order.
+        S×N×C attended values, heads concatenated, tokens in the same order.
     """
-    lengths = [windows * size for windows, size in groups]
-    pieces = zip(*(each.split(lengths, dim=1) for each in (queries, keys, values)), strict=True)
+    sequences, lengths = queries.shape[:-2], [windows * size for windows, size in groups]
+    pieces = zip(*(each.flatten(0, -3).split(lengths, dim=1) for each in (queries, keys, values)), strict=True)
     attended = []
     for (windows, _), group in zip(groups, pieces, strict=True):
-        heads = (rearrange(each, "t (r n) (h d) -> (t r) h n d", r=windows, h=num_heads) for each in group)
-        attended.append(rearrange(attend(*heads, scale), "(t r) h n d -> t (r n) (h d)", r=windows))
-    return attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
+        heads = (rearrange(each, "s (r n) (h d) -> (s r) h n d", r=windows, h=num_heads) for each in group)
+        attended.append(rearrange(attend(*heads, scale), "(s r) h n d -> s (r n) (h d)", r=windows))
+    joined = attended[0] if len(attended) == 1 else torch.cat(attended, dim=1)
+    return joined.unflatten(0, sequences)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float | None = None) -> Tensor:

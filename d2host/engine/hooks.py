@@ -88,8 +88,8 @@ class MetricsHook(HookBase):
 class TerminationHook(HookBase):
     """Ends a training that is to be terminated (SIGTERM) after the step it is in, with its state saved.
 
-    Whichever process the signal reaches, all end after the same step. Registered last, so that whatever is due after
-    the step, such as an evaluation, has been done.
+    Whichever process the signal reaches, all end after the same step. Registered right after :class:`CheckpointHook`:
+    the run that goes on redoes what follows a checkpoint, such as an evaluation.
     """
 
     def __init__(self) -> None:

@@ -131,6 +131,28 @@ class Choice:
 SWITCH = Choice(True, False)
 
 
+@dataclass(frozen=True, init=False)
+class Either:
+    """What one of some kinds allows, the first that does."""
+
+    kinds: tuple[Kind, ...]
+
+    def __init__(self, *kinds: Kind) -> None:
+        object.__setattr__(self, "kinds", kinds)
+
+    def __str__(self) -> str:
+        return ", or ".join(map(str, self.kinds))
+
+    def read(self, value: Any) -> Any:
+        """See :class:`Kind`."""
+        for kind in self.kinds:
+            try:
+                return kind.read(value)
+            except (ValueError, OverflowError):
+                continue
+        raise ValueError
+
+
 @dataclass(frozen=True)
 class Many:
     """A list of values of one kind; the tree holds a list or a tuple, as the default is one.

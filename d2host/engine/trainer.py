@@ -120,8 +120,8 @@ class Trainer(TrainerBase):
             except OSError as error:
                 raise OutputError.of(folder, error) from error
         self._after_checkpoint = [hooks.EvalHook(options.eval_period, self.evaluate), metrics]
-        before = [hooks.IterationTimer(), CheckpointHook(options.checkpoint_period)]
-        self.register_hooks([*before, *self._after_checkpoint, TerminationHook()])
+        before = [hooks.IterationTimer(), CheckpointHook(options.checkpoint_period), TerminationHook()]
+        self.register_hooks([*before, *self._after_checkpoint])
         self.train(start_iter, options.max_iter)
 
     def train(self, start_iter: int, max_iter: int) -> None:

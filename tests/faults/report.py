@@ -24,7 +24,7 @@ from tests.faults.world import make_world
 
 GIGABYTE = 1024**3
 MOST_MEMORY = 3  # GB that a case may take
-SECONDS, PATIENCE = 30, 90  # of a case, from within and from without
+SECONDS, PATIENCE = 60, 120  # of a case, from within and from without
 
 
 def main():

@@ -151,7 +151,7 @@ def test_attention_runs_as_it_is_where_gradients_are_wanted(head):
 
 def test_the_decoders_form_gives_its_layers_their_gradients(head):
     decoder = head.aggregator.decoder.double()
-    x = torch.randn(3, 36, 16, dtype=torch.float64)
+    x = torch.randn(1, 3, 36, 16, dtype=torch.float64)
     guidance = torch.randn(1, 4, 12, 12, dtype=torch.float64), torch.randn(1, 3, 24, 24, dtype=torch.float64)
     gradients = []
     for form in (decoder, fused_form(decoder)):

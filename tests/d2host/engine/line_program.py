@@ -84,7 +84,7 @@ def main(args):
     trainer = LineTrainer(
         model, build_optimizer(model, OptimizerOptions(lr=0.01)), TrainingOptions(folder, args.iterations)
     )
-    trainer.run(args.resume)
+    trainer.run(trainer.checkpointer.last() if args.resume else None)
 
 
 def arguments():

@@ -247,9 +247,8 @@ class DenseCLIP(nn.Module):
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
             )
         count = self.num_blocks - 1 if context.decoupled else self.num_blocks
-        for index in hidden_blocks:
-            if not 0 <= index < count:
-                raise ConfigError(
-                    f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
-                    f"choose blocks from 0 to {count - 1}"
-                )
+        for index in sorted({*hidden_blocks} - {*range(count)}):
+            raise ConfigError(
+                f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
+                f"choose blocks from 0 to {count - 1}"
+            )

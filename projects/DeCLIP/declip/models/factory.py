@@ -98,7 +98,11 @@ def check_name(name: str) -> None:
         ConfigError: naming those that come closest.
     """
     added = from_plugins("encoders")
-    if name not in added and (":" in name or open_clip.get_model_config(name) is None):  # a:b is a place, not a name
+    try:
+        known = name in added or open_clip.get_model_config(name) is not None
+    except (OSError, ValueError) as error:  # of a model by its folder or repository
+        raise ConfigError(f"encoder '{name}' cannot be read ({error}): {advice(name, added)}") from error
+    if not known:
         raise ConfigError(f"encoder '{name}' is unknown: {advice(name, added)}")
 
 
@@ -146,6 +150,11 @@ class _OpenCLIPTokenizer:
         return self._tokenizer(texts)
 
 
+def resolve_weights(weights: str) -> str:
+    """The file behind a name that a plug-in adds; anything else as it is."""
+    return str(from_plugins("weights").get(weights, weights))
+
+
 def build_encoder(
     name: str,
     weights: str | None = None,
@@ -173,7 +182,7 @@ def build_encoder(
     if not weights:
         check_name(name)
         raise ConfigError(f"encoder '{name}' has no weights: give {known_weights(name)}")
-    source = str(from_plugins("weights").get(weights, weights))
+    source = resolve_weights(weights)
     path = source if source != RANDOM and is_weight_file(source) else None
     metadata = read_metadata(path) if path else {}
     model = create_clip(name, tag=None if path or source == RANDOM else source)

@@ -48,7 +48,9 @@ def prepare_coco_panoptic(root: Path, workers: int) -> dict[str, int]:
     if not os.path.isfile(source):
         raise DataError(f"{source.absolute()} does not exist: {REMEDY}")
     content = load_panoptic(source, REMEDY)
-    sizes = {each["id"]: (each["height"], each["width"]) for each in content["images"] if each.get("height")}
+    sizes = {
+        each["id"]: (each["height"], each["width"]) for each in content["images"] if {"height", "width"} <= each.keys()
+    }
     unnamed = [each["image_id"] for each in content["annotations"] if not each.get("file_name")]
     if unnamed:
         raise DataError(f"{source} names no label image ('file_name') of image {unnamed[0]}: {REMEDY}")

@@ -1,0 +1,81 @@
+"""How many operators a GPU would be asked to run, counted on tensors that claim to be on one and hold nothing."""
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import catseg.modeling  # noqa: F401 (registers the meta-architecture)
+from catseg.config import get_catseg_cfg
+from catseg.modeling import chunks, meta_arch
+from catseg.modeling.loss import binary_cross_entropy
+from d2host import build_model
+
+BATCH, SIDE, MOST = 4, 384, 1500
+
+
+class Launches(TorchDispatchMode):
+    """Counts operators that run something: all but views and questions."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function.namespace == "aten" and not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+class FixedEmbeddings(nn.Module):
+    """Class embeddings of a vocabulary that has been seen before."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def forward(self, encoder, vocabulary):
+        return torch.empty(len(vocabulary), 1, self.width, device=encoder.pixel_mean.device)
+
+
+@pytest.fixture(scope="module")
+def fake():
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+@pytest.fixture(scope="module")
+def model_on_a_gpu(fake):
+    options = ["MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "random", "DATASETS.TRAIN", "()"]
+    model = build_model(get_catseg_cfg("declip_catseg_vitb.yaml", options)).to("meta")
+    model.class_embeddings = FixedEmbeddings(model.encoder.embed_dim)
+    with fake:
+        return model.to_empty(device="cuda")
+
+
+@pytest.fixture
+def launches(fake, model_on_a_gpu, monkeypatch):
+    monkeypatch.setattr(chunks, "free_memory", lambda device: 72 * 2**30)
+    monkeypatch.setattr(meta_arch, "check_finite", lambda scores, what: None)  # there are no values to look at
+
+    def count(num_classes, training):
+        model = model_on_a_gpu.train(training)
+        model.vocabulary = tuple(f"class {index}" for index in range(num_classes))
+        with fake, Launches() as launched:
+            images = torch.zeros(BATCH, 3, SIDE, SIDE, device="cuda")
+            labels = torch.zeros(BATCH, SIDE, SIDE, dtype=torch.long, device="cuda")
+            if training:
+                binary_cross_entropy(model.logits(images, model.vocabulary), labels, model.ignore_label)
+            else:
+                model.predict_labels([{"image": image} for image in images])
+        return launched.count
+
+    count(1, True)  # what is computed once and kept, such as the windows' layout, is not counted
+    return count
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_a_batch_on_a_gpu_takes_few_operators_however_many_classes(launches, training):
+    few, many = launches(20, training), launches(171, training)
+    assert few == many <= MOST
+
+
+def test_more_classes_than_are_aggregated_add_only_their_selection(launches):
+    assert launches(847, training=True) <= launches(256, training=True) + 20
