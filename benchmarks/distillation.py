@@ -32,7 +32,7 @@ from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.losses import ContentLoss, ContextLoss, StudentFeature
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.models.towers import EvaTower
 from declip.models.towers.base import Tokens
 from declip.teachers.clip import ClipTeacher

@@ -153,5 +153,6 @@ KEYS: Keys = {
         SIZE=Key(640, WINDOW, "side of the square that test images are resized to"),
         KERNEL=Key(384, WINDOW, "side of a window"),
         OVERLAP=Key(0.333, Number(least=0, below=1), "of neighbouring windows, share of a window"),
+        STITCH=Key(False, SWITCH, "windows meet in the encoder's last block, which sees the whole image"),
     ),
 }

@@ -16,6 +16,7 @@ from detectron2.modeling import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
+    Backbone,
     build_backbone,
 )
 from detectron2.modeling import build_model as _build_model

@@ -14,6 +14,7 @@ EMBEDDED = {
     "events": ("EventStorage", "get_event_storage"),
     "models": (
         "BACKBONE_REGISTRY",
+        "Backbone",
         "META_ARCH_REGISTRY",
         "Registry",
         "SEM_SEG_HEADS_REGISTRY",

@@ -4,6 +4,8 @@ import pytest
 
 from tests.running import run_program
 
+pytest_plugins = ["tests.small_encoders"]
+
 
 @pytest.fixture(scope="session")
 def run_here():

@@ -3,9 +3,10 @@
 
 tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --datasets all
 tools/eval_dense.py --encoder ViT-B-16 --weights openai --contexts vanilla maskclip q qk --datasets voc21 ade150
+tools/eval_dense.py --encoder EVA02-B-16 --weights declip.safetensors --contexts qk proxy:dinov2_vitb14
 tools/eval_dense.py --encoder nano --weights nano-clip --contexts vanilla maskclip q qk --datasets nano_val
 
-Prints a table (mIoU, context types by datasets) and writes it with per-class results under --output.
+Prints a table (mIoU, contexts by datasets) and writes it with per-class results under --output.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_prese
 from declip.models.contexts import AttentionScale, ContextType
 from declip.models.templates import Templates
 
-SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold")
+SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold", "stitch")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -29,6 +30,7 @@ def main(args: argparse.Namespace) -> None:
     from d2host.engine.setup import resolve_device
     from declip import build_encoder
     from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
+    from declip.models.other_contexts import parse_contexts
 
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
@@ -36,7 +38,8 @@ def main(args: argparse.Namespace) -> None:
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
     if args.weights == "random":
         logging.getLogger("catseg").warning("--weights is random: the numbers of such an encoder mean nothing")
-    encoder.to(resolve_device(args.device)).eval()
+    device = resolve_device(args.device)
+    encoder.to(device).eval()
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
         precision=Precision(args.precision),
@@ -48,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
         num_workers=args.num_workers,
         cache=args.cache,
     )
-    contexts = [ContextType(name) for name in args.contexts] if args.contexts else [encoder.context]
+    contexts = parse_contexts(args.contexts or [encoder.context.value], args.proxy_weights, device)
     evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
 
 
@@ -77,14 +80,16 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
     add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
-    kinds = [kind.value for kind in ContextType]
-    add("--contexts", nargs="+", choices=kinds, help="how the last block attends, a row each (default: as the weights)")
+    kinds = ", ".join([*(kind.value for kind in ContextType), "neighbours", "proxy:<foundation model>"])
+    add("--contexts", nargs="+", help=f"how the last block attends, a row each: {kinds} (default: as the weights)")
+    add("--proxy-weights", help="of the proxies: random, or a weight file (default: as published)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
     add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")
     add("--short-side", type=arguments.length, help="of the image, pixels (0: as it is)")
     add("--window", type=arguments.length, help="side of a window, pixels (0: the whole image)")
     add("--stride", type=arguments.side, help="between windows, pixels")
+    add("--stitch", action="store_const", const=True, help="windows meet in the last block, which sees the whole image")
     add("--logit-scale", type=arguments.number(0, above=True), help="factor on the cosines")
     add("--threshold", type=arguments.number(0, 1), help="least probability of what is not background")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")

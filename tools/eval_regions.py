@@ -32,6 +32,7 @@ def main(args: argparse.Namespace) -> None:
     from declip.data.root import dataset_root
     from declip.evaluation.regions import RegionAccuracy, RegionMethod, compare_regions, load_region_set
     from declip.evaluation.regions.report import prediction_file, write_report
+    from declip.models.other_contexts import parse_contexts
     from declip.models.zero_shot_classifier import cached_names
 
     setup_logger(str(args.output), name="declip")
@@ -43,8 +44,9 @@ def main(args: argparse.Namespace) -> None:
     for side in sides:
         if side % encoder.patch_size:
             raise ConfigError(f"side {side} is no multiple of the {encoder.patch_size}-pixel patches of {args.encoder}")
-    encoder.to(resolve_device(args.device)).eval()
-    contexts = [ContextType(name) for name in args.contexts] if args.contexts else [encoder.context]
+    device = resolve_device(args.device)
+    encoder.to(device).eval()
+    contexts = parse_contexts(args.contexts or [encoder.context.value], args.proxy_weights, device)
     text = cached_names(encoder, regions.class_names, Templates(args.prompts), args.cache)
     results: dict[tuple[str, int], RegionAccuracy] = {}
 
@@ -91,8 +93,9 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--encoder", required=True, help="an open_clip model name, or nano")
     add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
-    kinds = [kind.value for kind in ContextType]
-    add("--contexts", nargs="+", choices=kinds, help="how the last block attends (default: as the weights say)")
+    kinds = ", ".join([*(kind.value for kind in ContextType), "neighbours", "proxy:<foundation model>"])
+    add("--contexts", nargs="+", help=f"how the last block attends: {kinds} (default: as the weights say)")
+    add("--proxy-weights", help="of the proxies: random, or a weight file (default: as published)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--regions", default="nano_val", help="a COCO panoptic .json, or a nano split (default: %(default)s)")
     add(

@@ -19,12 +19,14 @@ def reference() -> str:
     from catseg.keys import KEYS as SEGMENTATION
     from d2host.engine.keys import as_table
     from declip.distill.config import KEYS as DISTILLATION
+    from declip.models.backbone import KEYS as BACKBONE
     from nanoworld.pretraining.config import KEYS as PRETRAINING
 
     programs = {
         "tools/train_net.py": SEGMENTATION,
         "tools/train_declip.py": DISTILLATION,
         "tools/nano/pretrain.py": PRETRAINING,
+        "Detectron2 with `DenseCLIPBackbone`, see [backbone.md](backbone.md)": BACKBONE,
     }
     return "\n\n".join([INTRODUCTION.rstrip(), *(f"## {name}\n\n{as_table(keys)}" for name, keys in programs.items())])
 

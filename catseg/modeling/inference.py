@@ -58,6 +58,7 @@ class SlidingWindow:
         size: side of the square, pixels.
         kernel: k, side of a window.
         overlap: of neighbouring windows, as a share of their side, in [0, 1).
+        stitch: whether windows meet in the encoder's last block (:mod:`declip.models.stitching`).
 
     Raises:
         ConfigError: no window fits, or windows would not advance.
@@ -66,6 +67,7 @@ class SlidingWindow:
     size: int = 640
     kernel: int = 384
     overlap: float = 0.333
+    stitch: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.kernel <= self.size:
@@ -90,6 +92,20 @@ class SlidingWindow:
     def grid(self) -> WindowGrid:
         """The windows of the square."""
         return WindowGrid.of((self.size, self.size), self.kernel, self.stride)
+
+    def patches(self, side: int) -> WindowGrid:
+        """The windows of the square in patches, where a window has ``side`` of them.
+
+        Raises:
+            ConfigError: windows begin between patches.
+        """
+        size, stride = (length * side / self.kernel for length in (self.size, self.stride))
+        if size % 1 or stride % 1:
+            raise ConfigError(
+                f"windows of {self.kernel} pixels every {self.stride} in {self.size} cannot be stitched: with {side} "
+                f"patches a window they begin every {stride:g} of {size:g}, and both must be whole"
+            )
+        return WindowGrid.of((int(size),) * 2, side, int(stride))
 
     def views(self, image: Tensor) -> Tensor:
         """A 3×H×W image → n×3×k×k: the windows in raster order, then the whole image."""

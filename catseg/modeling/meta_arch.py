@@ -31,6 +31,7 @@ from declip.data.batching import group_by_shape
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.stitching import stitch
 from declip.models.templates import Templates, check_texts
 from declip.models.zero_shot_classifier import ClassEmbeddings
 
@@ -114,6 +115,16 @@ class CATSeg(nn.Module):
             "hidden": ShapeSpec(channels=encoder.width, stride=encoder.patch_size),
         }
         side, window = options.GRID * encoder.patch_size, cfg.TEST.SLIDING_WINDOW
+        views = WholeImage(side)
+        if window.ENABLED:
+            views = SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP, window.STITCH)
+            if window.STITCH:
+                views.patches(options.GRID)  # refused at once where windows cannot be stitched
+                if encoder.num_blocks - 1 in options.GUIDANCE_BLOCKS:
+                    raise ConfigError(
+                        "MODEL.ENCODER.GUIDANCE_BLOCKS names the last block, in which stitched windows meet: choose "
+                        "earlier ones, or switch TEST.SLIDING_WINDOW.STITCH off"
+                    )
         return {
             "encoder": encoder,
             "head": build_sem_seg_head(cfg, shapes),
@@ -121,7 +132,7 @@ class CATSeg(nn.Module):
             "train_classes": classes,
             "grid": options.GRID,
             "blocks": blocks,
-            "views": SlidingWindow(window.SIZE, window.KERNEL, window.OVERLAP) if window.ENABLED else WholeImage(side),
+            "views": views,
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         }
 
@@ -173,6 +184,18 @@ class CATSeg(nn.Module):
         hidden = [features.hidden[block] for block in self.blocks]
         return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary), kept)
 
+    def stitched_logits(self, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
+        """As :meth:`logits` of the views of an image 3×H×W, whose windows meet in the encoder's last block."""
+        encoder, patches = self.encoder, self.views.patches(self.side // self.encoder.patch_size)
+        views = encoder.normalize(resize(self.views.views(image), (self.side, self.side)))
+        square = encoder.normalize(resize(image[None], (patches.rows.length * encoder.patch_size,) * 2))
+        tokens, hidden = encoder.run_blocks(views[:-1], self.blocks)
+        stitched = encoder.attend(stitch(encoder, tokens, patches), encoder.context, square)
+        whole = encoder.encode_dense(views[-1:], self.blocks)
+        content = torch.cat([patches.cut(stitched.content[0]), whole.content])
+        guidance = [torch.cat([hidden[block], whole.hidden[block]]) for block in self.blocks]
+        return self.sem_seg_head(content, guidance, self.class_embeddings(encoder, vocabulary))
+
     def _loss(self, batched_inputs: list[dict]) -> Tensor:
         """The loss, for which each image's own classes are aggregated however large the vocabulary is."""
         images = [resize(self._image(sample)[None], (self.side, self.side)) for sample in batched_inputs]
@@ -197,8 +220,11 @@ class CATSeg(nn.Module):
     @torch.no_grad()
     def _segment(self, batched_inputs: list[dict], segment: Callable[..., Tensor]) -> list[dict]:
         images = [self._image(sample) for sample in batched_inputs]
-        views = [self.views.views(image) for image in images]
-        logits = self.logits(torch.cat(views), self.vocabulary).split([len(each) for each in views])
+        if isinstance(self.views, SlidingWindow) and self.views.stitch:
+            logits = [self.stitched_logits(image, self.vocabulary) for image in images]
+        else:
+            views = [self.views.views(image) for image in images]
+            logits = self.logits(torch.cat(views), self.vocabulary).split([len(each) for each in views])
         results = []
         for sample, image, seen in zip(batched_inputs, images, logits, strict=True):
             size = (sample.get("height", image.shape[1]), sample.get("width", image.shape[2]))

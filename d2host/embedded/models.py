@@ -23,6 +23,20 @@ class ShapeSpec:
     stride: int | None = None
 
 
+class Backbone(nn.Module):
+    """What makes named feature maps of images; subclasses say their shapes by :meth:`output_shape`.
+
+    Attributes:
+        size_divisibility: pixels that both sides of its input are a multiple of; 0: any sides.
+    """
+
+    size_divisibility = 0
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Name → channels and stride of every map that ``forward`` returns."""
+        raise NotImplementedError
+
+
 def registered(registry: Registry, key: str, name: str):
     """What a registry knows by a name.
 

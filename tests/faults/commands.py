@@ -84,6 +84,8 @@ EVALUATION = {
     **{"datasets": "dataset", "regions": "regions", "image_root": "image root", "panoptic_root": "panoptic root"},
     "sides": "sides",
     "save_predictions": "flag",
+    "stitch": "flag",
+    "proxy_weights": "weights",
 }
 OUT = {"output": ("{case}/out",)}
 QUICK = {"prompts": ("name",), "device": ("cpu",), "num_workers": ("0",), "cache": ("{world}/cache",), **OUT}
@@ -141,6 +143,12 @@ COMMANDS = {
         {"table": ("8",), "seeds": ("1",), **OUT},
         {"table": "choice", "scale": "choice", "seeds": "few", "first_seed": "seed", "jobs": "processes",
          "output": "folder", "opts": "overrides"},
+    ),
+    "list_encoders": Command(
+        "tools/list_encoders.py",
+        {"names": ("ViT-S-32",), "output": ("{case}/out.md",)},
+        {"names": "choice", "output": "page"},
+        ("names",),
     ),
     "train_net": _training("train_net", "catseg"),
     "train_declip": _training("train_declip", "distill"),

@@ -117,6 +117,7 @@ VALUES = {
     "picture": [*outputs(".png"), *(value(f"{{case}}/out{suffix}") for suffix in ("", ".foo", ".txt", "."))],
     "export": outputs("", folder=True),
     "converted": outputs(".safetensors"),
+    "page": outputs(".md"),
     "overrides": [
         *(Value(" ".join(tokens)[:40] or "empty", tokens) for tokens in (
             ("SOLVER.MAX_ITER",), ("FOO", "1"), ("SOLVER.FOO", "1"), ("SOLVER.MAX_ITER", "1", "X"), ("", ""),

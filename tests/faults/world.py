@@ -26,7 +26,7 @@ from tests.running import run_program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ("2007_000033", "2007_000042")
-SUFFIXES = ("", ".txt", ".json", ".tar", ".png", ".safetensors", ".pth", ".pt", ".yaml")
+SUFFIXES = ("", ".txt", ".json", ".tar", ".png", ".safetensors", ".pth", ".pt", ".yaml", ".md")
 LONG = "n" * 5000
 PHOTOS = {"images": [{"file_name": f"photos/{NAMES[0]}.jpg"}, {"file_name": f"photos/{NAMES[1]}.png"}]}
 REGIONS = {

@@ -39,6 +39,7 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
             "--contexts",
             "vanilla",
             "qk",
+            "proxy:nano-vfm",
             "--prompts",
             "name",
         ),
@@ -51,9 +52,14 @@ def test_eval_dense_compares_context_types(tool, weights, tmp_path):
         saved = list((tmp_path / f"out/{context}/nano_val/predictions").glob("*.png"))
         assert len(saved) == 4 and all(np.asarray(Image.open(file)).max() < 54 for file in saved)
     results = json.loads((tmp_path / "out/results.json").read_text())
-    assert set(results) == {"vanilla", "qk"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
+    assert set(results) == {"vanilla", "qk", "proxy:nano-vfm"} and 0 <= results["qk"]["nano_val"]["mIoU"] <= 100
     assert "| vanilla" in (tmp_path / "out/results.md").read_text()
     assert (tmp_path / "out/qk/nano_val/per_class.csv").is_file() and list((tmp_path / "out").rglob("*.png"))
+
+
+def test_eval_dense_names_unknown_contexts(tool):
+    result = tool("eval_dense.py", "--encoder", "nano", "--weights", "random", "--contexts", "qk", "qkv")
+    assert result.returncode == 2 and "error: context 'qkv' is unknown: choose among" in result.stderr
 
 
 def test_eval_dense_names_unknown_datasets(tool):

@@ -2,6 +2,7 @@
 
 * :func:`build_encoder` and :class:`DenseCLIP`: an open_clip model with decoupled dense features
 * :class:`ContextType`, :class:`AttentionScale`: how its last block attends
+* :class:`DenseCLIPBackbone`: its feature maps under any model of Detectron2
 * :class:`FinetunePolicy`, :func:`apply_finetuning`: what of it trains
 * :func:`segment`, :func:`load_segmenter`: images into named classes
 * :func:`save_encoder`, :func:`load_encoder_weights`: its weights on disk
@@ -15,9 +16,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "models.attention": ["decoupled_attention"],
+        "models.backbone": ["DenseCLIPBackbone"],
         "models.contexts": ["AttentionScale", "ContextType"],
-        "models.encoder": ["DenseCLIP", "DenseFeatures"],
+        "models.encoder": ["DenseCLIP"],
         "models.factory": ["build_encoder"],
+        "models.features": ["DenseFeatures"],
         "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
         "models.weights": ["load_encoder_weights", "save_encoder"],
         "segmentation": ["Segmentation"],

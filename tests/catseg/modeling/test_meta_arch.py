@@ -171,3 +171,38 @@ def test_dimensions_follow_from_the_encoder(config, grid, side):
     assert (model.side, model.side // model.encoder.patch_size) == (side, grid)
     model.set_vocabulary(["cat", "dog"])
     assert model([{"image": torch.zeros(3, 40, 60)}])[0]["sem_seg"].shape == (2, 40, 60)
+
+
+STITCHED = ("TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.STITCH", "True")
+
+
+def test_stitched_windows_see_the_whole_image_and_one_alone_is_the_plain_path():
+    sample = training_batch(1, 96)[0] | {"height": 60, "width": 50}
+    windows = {"one": ("192", "192", "0.0"), "several": ("320", "192", "0.333")}
+    for name, (size, kernel, overlap) in windows.items():
+        keys = ("TEST.SLIDING_WINDOW.SIZE", size, "TEST.SLIDING_WINDOW.KERNEL", kernel)
+        keys += ("TEST.SLIDING_WINDOW.OVERLAP", overlap)
+        stitched, plain = build(*STITCHED, *keys).eval(), build(*STITCHED[:2], *keys).eval()
+        scores, expected = (model([sample])[0]["sem_seg"] for model in (stitched, plain))
+        assert scores.shape == expected.shape and scores.isfinite().all()
+        assert torch.allclose(scores, expected, atol=1e-4) == (name == "one")
+
+
+def test_windows_between_patches_are_not_stitched():
+    with pytest.raises(ConfigError, match=r"cannot be stitched: with 12 patches a window they begin every 8\.3"):
+        build(
+            *STITCHED,
+            "TEST.SLIDING_WINDOW.SIZE",
+            "320",
+            "TEST.SLIDING_WINDOW.KERNEL",
+            "192",
+            "TEST.SLIDING_WINDOW.OVERLAP",
+            "0.3",
+        )
+
+
+def test_stitched_windows_leave_no_guidance_from_the_last_block():
+    more = ("MODEL.ENCODER.CONTEXT", "vanilla", "MODEL.ENCODER.GUIDANCE_BLOCKS", "(1, 5)")
+    keys = ("TEST.SLIDING_WINDOW.SIZE", "320", "TEST.SLIDING_WINDOW.KERNEL", "192")
+    with pytest.raises(ConfigError, match="GUIDANCE_BLOCKS names the last block"):
+        build(*STITCHED, *keys, *more)

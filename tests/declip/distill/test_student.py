@@ -1,41 +1,18 @@
 import pytest
-import timm
 import torch
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
-from torch import nn
 
 from declip import build_encoder
 from declip.distill.student import choose_trainable, frozen_copy, interpolate, trainable_names
 from declip.losses import StudentFeature
 from declip.models.attention import ContextType
-from declip.models.encoder import DenseCLIP
 
 CONTENT, CONTEXT = StudentFeature
-TIMM = {
-    "eva": ("eva02_base_patch16_clip_224", "eva02_tiny_patch14_224", "token"),
-    "siglip": ("vit_base_patch16_siglip_224", "vit_base_patch16_siglip_224", "map"),
-}
 
 
-@pytest.fixture(scope="module", params=["openclip", *TIMM])
-def encoder(request):
+@pytest.fixture(scope="module", params=["openclip", "coca", "eva", "eva01", "eva-enormous", "pe", "siglip", "vitamin"])
+def encoder(request, small_encoder):
     """An encoder of three narrow blocks in float64, every parameter random."""
-    text = CLIPTextCfg(context_length=8, vocab_size=20, width=32, heads=2, layers=1)
-    if request.param == "openclip":
-        vision = CLIPVisionCfg(layers=3, width=48, head_width=16, patch_size=16, image_size=64)
-        clip = CustomTextCLIP(24, vision, text)
-    else:
-        trunk, stand_in, pool = TIMM[request.param]
-        vision = CLIPVisionCfg(image_size=64, timm_model_name=stand_in, timm_pool=pool, timm_proj="")
-        clip = CustomTextCLIP(24, vision, text)
-        options = {"num_heads": 3, "embed_dim": 48, "depth": 3, "img_size": 64, "num_classes": 0}
-        clip.visual.trunk = timm.create_model(trunk, pretrained=False, **options)
-        clip.visual.head = nn.Sequential(nn.Linear(48, 24, bias=False))
-    torch.manual_seed(0)
-    for parameter in clip.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    made = DenseCLIP(clip, name=request.param, tokenizer=None, pixel_mean=(0.5,) * 3, pixel_std=(0.5,) * 3)
-    return made.double().eval()
+    return small_encoder(request.param).double()
 
 
 def with_gradient(encoder, features):
@@ -72,7 +49,7 @@ def test_only_the_last_blocks_and_what_follows_them_train_where_asked(encoder, l
     kept = set()
     for block in encoder.image_tower.blocks[-last_n_blocks:]:
         kept |= {id(parameter) for parameter in block.parameters()}
-    behind = ("ln_post", "visual.proj", "trunk.norm", "attn_pool", "head")
+    behind = ("ln_post", "visual.proj", "trunk.norm.", "fc_norm", "attn_pool", "head")
     everything = dict(encoder.named_parameters())
     expected = {
         name

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from declip.losses import ContentLoss
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.teachers.targets import CropEmbeddings
 
 

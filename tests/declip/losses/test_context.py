@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from declip.losses import ContextLoss
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.teachers.targets import Affinities, Features
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from catseg.config import get_catseg_cfg
 from declip.distill import get_distillation_cfg
-from declip.models.attention import ContextType
+from declip.models.other_contexts import parse_contexts
 from nanoworld.reproduce import TABLES, RowKind
 
 ROWS = [row for table in TABLES.values() for row in table.rows]
@@ -18,7 +18,7 @@ def value_of(cfg, key):
 def test_the_options_of_every_row_arrive_in_the_config_they_are_for(row):
     match row.kind:
         case RowKind.ORIGINAL:
-            assert [ContextType(option).value for option in row.options] == list(row.options) != []
+            assert [context.value for context in parse_contexts(row.options)] == list(row.options) != []
             return
         case RowKind.DISTILLED:
             cfg = get_distillation_cfg("distill_nano.yaml", row.options)

@@ -89,7 +89,8 @@ def _build(cfg: CfgNode) -> Distillation:
         precision = Precision(amp.DTYPE) if amp.ENABLED and not interpolates else Precision.FP32
         teachers["clip"] = ClipTeacher(original or frozen_copy(student), precision=precision)
     if any(issubclass(FoundationTeacher.gives, kind) for kind in needs):
-        teachers["foundation"] = FoundationTeacher(teacher.NAME, teacher.WEIGHTS, Precision(teacher.PRECISION))
+        precision = Precision(teacher.PRECISION)
+        teachers["foundation"] = FoundationTeacher(teacher.NAME, teacher.WEIGHTS, precision, teacher.LAYER)
     student.recompute = distill.RECOMPUTE
     weights = {name: distill[name.upper()].WEIGHT for name in terms}
     return Distillation(student, teachers, terms, weights, original, distill.ENSEMBLE_ALPHA)

@@ -37,9 +37,10 @@ KEYS: Keys = {
         NAME=Key(
             "dinov2_vitb14",
             Text(empty=False),
-            "dinov2_vit{b,l}14, dino_vitb{8,16}, sam_vit{b,l}, nano-vfm, or any timm ViT",
+            "dinov2_vit{s,b,l}14, dinov3_vit{s,b,l}16, dino_vitb{8,16}, sam_vit{b,l}, nano-vfm, or any timm ViT",
         ),
         WEIGHTS=Key("pretrained", Text(empty=False), "pretrained (downloaded), random, or a weight file"),
+        LAYER=Key(-1, Integer(least=-1000, most=999), "the block whose output is its feature, from 0; -1: the last"),
         PRECISION=Key("fp32", PRECISION, "of the teacher's forward pass"),
     ),
     **group(

@@ -13,11 +13,14 @@ from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 
 # parts of clip.visual behind the blocks: final norm, pool, projection
-BEHIND_BLOCKS = ("ln_post.", "proj", "trunk.norm.", "trunk.fc_norm.", "trunk.attn_pool.", "trunk.head.", "head.")
-POOL_QUERY = ("trunk.attn_pool.latent", "trunk.attn_pool.q.")  # a token that passes the pool alone has weight 1
+BEHIND_BLOCKS = ("ln_post.", "proj", "attn_pool.", "trunk.norm.", "trunk.fc_norm.", "trunk.attn_pool.", "trunk.head.")
+BEHIND_BLOCKS += ("head.",)
+# a token that passes the pool alone has weight 1, whatever is asked of it
+POOL_QUERY = ("attn_pool.query", "attn_pool.ln_q.", "attn_pool.attn.q_proj_weight", "attn_pool.attn.k_proj_weight")
+POOL_QUERY += ("trunk.attn_pool.latent", "trunk.attn_pool.q.")
 # parts of a block
 FEED_FORWARD = ("ln_2.", "mlp.", "ls_2.", "norm2.", "ls2.", "gamma_2")
-QUERY_KEY_VALUE = ("attn.q_proj.", "attn.k_proj.", "attn.v_proj.")  # where they have tensors of their own
+QUERY_KEY_VALUE = (("attn.q_proj.", "attn.q_bias"), ("attn.k_proj.",), ("attn.v_proj.", "attn.v_bias"))  # not shared
 BEFORE_ATTENTION = ("ln_1.", "attn.in_proj_", "norm1.", "attn.qkv.")  # all that context features depend on
 
 
@@ -52,10 +55,12 @@ def trainable_names(student: DenseCLIP, features: Collection[StudentFeature], la
     for name, _ in visual.named_parameters():
         if name.startswith(last):
             part = name.removeprefix(last)
-            if part.startswith(QUERY_KEY_VALUE):
-                trains = part.startswith(tuple(QUERY_KEY_VALUE[which] for which in used))
+            if part.startswith(sum(QUERY_KEY_VALUE, ())):
+                trains = any(part.startswith(QUERY_KEY_VALUE[which]) for which in used)
             elif part.startswith(FEED_FORWARD):
                 trains = content and not context.decoupled
+            elif part.startswith("norm1.") and not student.image_tower.norms_first:
+                trains = content
             else:
                 trains = content or part.startswith(BEFORE_ATTENTION)
         elif name.startswith(tuple(blocks)):

@@ -6,7 +6,7 @@ from types import UnionType
 
 from torch import Tensor, nn
 
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.teachers.targets import Target
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from declip.losses.base import DistillationLoss, StudentFeature
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.teachers.targets import CropEmbeddings
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from declip.losses.base import DistillationLoss, StudentFeature
 from declip.losses.correlation import DISTANCES, correlation_distance
-from declip.models.encoder import DenseFeatures
+from declip.models.features import DenseFeatures
 from declip.teachers.targets import Affinities, Features
 
 

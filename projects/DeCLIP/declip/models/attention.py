@@ -7,13 +7,15 @@ Sources: DeCLIP (CVPR 2025) Eq. 4-6 and Table 7; the baselines of the same form 
 and MaskCLIP (``maskclip``).
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from declip.models.contexts import AttentionScale, ContextType
 
-__all__ = ["AttentionScale", "ContextType", "decoupled_attention"]
+__all__ = ["AttentionScale", "Context", "ContextType", "decoupled_attention"]
 
 
 def decoupled_attention(
@@ -57,3 +59,28 @@ def decoupled_attention(
         case ContextType.MASKCLIP | ContextType.CATSEG:
             return values
     raise ValueError(f"context '{context.value}' has no decoupled attention: run the tower's own last block")
+
+
+class Context(nn.Module, ABC):
+    """What the patches of a last block attend by, if not its own projections (:mod:`declip.models.other_contexts`).
+
+    Attributes:
+        value: its name, as in tables and on command lines.
+        decoupled: that the block's residual and feed-forward half are dropped.
+    """
+
+    value: str
+    decoupled = True
+
+    @abstractmethod
+    def forward(self, images: Tensor, grid: tuple[int, int], queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Content of every patch, before the block's output projection.
+
+        Args:
+            images: B×3×H×W in 0..255.
+            grid: (h, w) of the patches.
+            queries, keys, values: of the patches in the encoder's last block, B×H×N×d.
+
+        Returns:
+            B×H×N×d.
+        """

@@ -8,37 +8,23 @@ Source: DeCLIP (CVPR 2025), Sec. 3.1.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from d2host.engine.errors import ConfigError
-from declip.models.attention import decoupled_attention
+from declip.models.attention import Context, decoupled_attention
 from declip.models.contexts import AttentionScale, ContextType
+from declip.models.features import DenseFeatures
 from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
-
-
-@dataclass(frozen=True)
-class DenseFeatures:
-    """What :meth:`DenseCLIP.encode_dense` returns.
-
-    Attributes:
-        content: B×C×h×w features in the shared image-text space, not L2-normalised (Eq. 5).
-        context: B×(h*w)×D per projection the context type uses, heads concatenated, without class token (Eq. 4);
-            empty for ``vanilla``, ``maskclip`` and ``catseg``.
-        hidden: B×D×h×w output of each block asked for, by block index.
-    """
-
-    content: Tensor
-    context: tuple[Tensor, ...]
-    hidden: dict[int, Tensor]
 
 
 class DenseCLIP(nn.Module):
@@ -78,7 +64,6 @@ class DenseCLIP(nn.Module):
         self.recompute = False
         self.key_hooks: tuple[RemovableHandle, ...] = ()
         self.image_tower, self.text_tower = select_tower(clip, name)
-        self._check_context(context)
         self._tokenizer = tokenizer
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -86,8 +71,16 @@ class DenseCLIP(nn.Module):
         self.image_size = self.image_tower.image_size
         self.width = self.image_tower.width
         self.num_blocks = len(self.image_tower.blocks)
-        projection = self.text_tower.text.text_projection
-        self.embed_dim = projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1]
+        self.embed_dim = self.image_tower.embed_dim
+        self.check_context(context)
+
+    def train(self, mode: bool = True) -> "DenseCLIP":
+        """As usual, but batch norms (of convolutional stems) keep the statistics that they were trained with."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     @property
     def uses_quick_gelu(self) -> bool:
@@ -97,6 +90,10 @@ class DenseCLIP(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """RGB images in 0..255 (integer or float), ...×3×H×W → what the image tower expects, floating point."""
         return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """The inverse of :meth:`normalize`: floating point in 0..255."""
+        return 255 * (images * self.pixel_std + self.pixel_mean)
 
     def forward(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> DenseFeatures:
         """As :meth:`encode_dense`."""
@@ -123,9 +120,9 @@ class DenseCLIP(nn.Module):
         return self(images, hidden_blocks)
 
     def encode_contexts(
-        self, images: Tensor, contexts: Sequence[ContextType], hidden_blocks: Sequence[int] = ()
-    ) -> dict[ContextType, DenseFeatures]:
-        """What :meth:`encode_dense` gives under each of several context types.
+        self, images: Tensor, contexts: Sequence[ContextType | Context], hidden_blocks: Sequence[int] = ()
+    ) -> dict[ContextType | Context, DenseFeatures]:
+        """What :meth:`encode_dense` gives under each of several context types, or contexts from elsewhere.
 
         They differ in the last block alone, so the blocks before it run once. Stochastic depth of the tower acts in
         training; patch dropout does not, as every patch has to be there.
@@ -140,40 +137,48 @@ class DenseCLIP(nn.Module):
         >>> [len(features.context) for features in both.values()]
         [2, 0]
         """
-        grid = self._grid(images)
-        tower, last = self.image_tower, self.num_blocks - 1
         for context in contexts:
-            self._check_context(context)
-            self._check_blocks(hidden_blocks, context)
-        hidden = {}
+            self.check_context(context, hidden_blocks)
+        tokens, hidden = self.run_blocks(images, hidden_blocks)
+        features = {context: self.attend(tokens, context, images, hidden_blocks) for context in contexts}
+        return {context: replace(found, hidden=hidden | found.hidden) for context, found in features.items()}
+
+    def run_blocks(self, images: Tensor, hidden_blocks: Sequence[int] = ()) -> tuple[Tokens, dict[int, Tensor]]:
+        """Tokens of images before the last block, and B×D×h×w output of each block up to there that is asked for."""
+        grid, tower, hidden = self.grid(images), self.image_tower, {}
         tokens = tower.embed(images)
-        for index in range(last):
+        for index in range(self.num_blocks - 1):
             if self.recompute and torch.is_grad_enabled():
                 tokens = checkpoint(tower.run_block, index, tokens, use_reentrant=False)
             else:
                 tokens = tower.run_block(index, tokens)
             if index in hidden_blocks:
-                hidden[index] = self._as_map(tokens.x, grid)
-        features = {}
-        for context in contexts:
-            x, projections = self._last_block(tokens, context)
-            own = {last: self._as_map(x, grid)} if last in hidden_blocks else {}
-            features[context] = DenseFeatures(self._as_map(tower.project(x), grid), projections, hidden | own)
-        return features
+                hidden[index] = self.as_map(tokens.x, grid)
+        return tokens, hidden
 
-    def _last_block(self, tokens: Tokens, context: ContextType) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Output tokens B×L×D and context features of the last block under a context type."""
-        tower = self.image_tower
+    def attend(
+        self, tokens: Tokens, context: ContextType | Context, images: Tensor, hidden_blocks: Sequence[int] = ()
+    ) -> DenseFeatures:
+        """What the last block makes of the tokens of images, see :meth:`run_blocks`, under a context."""
+        grid, tower, last = self.grid(images), self.image_tower, self.num_blocks - 1
+        prefix = tower.num_prefix_tokens
         if context is ContextType.VANILLA:
-            return tower.run_block(self.num_blocks - 1, tokens).x, ()
-        projections = tower.last_projections(tokens.x)
-        heads = (rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections)
-        attended = decoupled_attention(*heads, context, self.attention_scale)
-        content = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
-        if not context.decoupled:
-            content = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, content)
-        patches = slice(tower.num_prefix_tokens, None)
-        return content, tuple(projections[which][:, patches] for which in context.projections)
+            x, projections, used = tower.run_block(last, tokens).x, (), ()
+        else:
+            projections = tower.last_projections(tokens.x)
+            heads = [rearrange(each, "b l (h d) -> b h l d", h=tower.num_heads) for each in projections]
+            if isinstance(context, Context):
+                patches = (each[:, :, prefix:] for each in heads)
+                attended, used = context(self.denormalize(images), grid, *patches), ()
+                attended = F.pad(attended, (0, 0, prefix, 0))  # dropped with the prefix of any map
+            else:
+                attended, used = decoupled_attention(*heads, context, self.attention_scale), context.projections
+            x = tower.last_output(rearrange(attended, "b h l d -> b l (h d)"))
+            if not context.decoupled:
+                x = tower.last_feed_forward(tokens.x[:, :1] if context is ContextType.CATSEG else tokens.x, x)
+        own = {last: self.as_map(x, grid)} if last in hidden_blocks else {}
+        context_features = tuple(projections[which][:, prefix:] for which in used)
+        return DenseFeatures(self.as_map(tower.project(x), grid), context_features, own)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """CLIP's own image embedding, B×3×H×W normalised → B×C, not L2-normalised; the last block is untouched.
@@ -183,12 +188,11 @@ class DenseCLIP(nn.Module):
         Raises:
             ConfigError: a side is no multiple of the patch size.
         """
-        self._grid(images)
-        tower, last = self.image_tower, self.num_blocks - 1
-        tokens = tower.embed(images, drop_patches=True)
-        for index in range(last):
+        self.grid(images)
+        tower, tokens = self.image_tower, self.image_tower.embed(images, drop_patches=True)
+        for index in range(self.num_blocks - 1):
             tokens = tower.run_block(index, tokens)
-        return tower.pool(tower.run_block(last, tokens, tower.pooled_tokens).x)
+        return tower.pool(tower.run_block(self.num_blocks - 1, tokens, tower.pooled_tokens).x)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts → N×L int64 token ids, on the encoder's device.
@@ -220,13 +224,14 @@ class DenseCLIP(nn.Module):
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters that text embeddings depend on."""
         image = {id(parameter) for parameter in self.clip.visual.parameters()}
-        return [parameter for parameter in self.clip.parameters() if id(parameter) not in image]
+        return [parameter for parameter in self.text_tower.text.parameters() if id(parameter) not in image]
 
-    def _as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def as_map(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """B×L×K tokens → B×K×h×w, prefix dropped."""
         return rearrange(x[:, self.image_tower.num_prefix_tokens :], "b (h w) k -> b k h w", h=grid[0], w=grid[1])
 
-    def _grid(self, images: Tensor) -> tuple[int, int]:
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images; a ConfigError where a side is no multiple of the patch size."""
         height, width = images.shape[-2:]
         if height % self.patch_size or width % self.patch_size or not height * width:
             raise ConfigError(
@@ -235,17 +240,15 @@ class DenseCLIP(nn.Module):
             )
         return height // self.patch_size, width // self.patch_size
 
-    def _check_context(self, context: ContextType) -> None:
+    def check_context(self, context: ContextType | Context, hidden_blocks: Sequence[int] = ()) -> None:
+        """Refuse (ConfigError) a context that the tower cannot have, or blocks without hidden features under it."""
         if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
             raise ConfigError(
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
             )
-
-    def _check_blocks(self, hidden_blocks: Sequence[int], context: ContextType) -> None:
         count = self.num_blocks - 1 if context.decoupled else self.num_blocks
-        for index in hidden_blocks:
-            if not 0 <= index < count:
-                raise ConfigError(
-                    f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
-                    f"choose blocks from 0 to {count - 1}"
-                )
+        for index in sorted({*hidden_blocks} - {*range(count)}):
+            raise ConfigError(
+                f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
+                f"choose blocks from 0 to {count - 1}"
+            )

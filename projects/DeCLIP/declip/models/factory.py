@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import open_clip
 from torch import nn
@@ -17,8 +18,9 @@ from declip.models.weights import load_encoder_weights
 from declip.plugins import from_plugins
 from declip.weights.files import is_weight_file, read_metadata
 
+HUB_CACHE = "check the network, or bring Hugging Face's cache (HF_HOME) from a machine that has it"
 RANDOM = "random"  # as weights: those a model is initialised with
-EXTRA = "pip install transformers, or this project with its extra [siglip]"
+EXTRA = "pip install transformers sentencepiece, or this project with its extra [transformers]"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class ClipModel:
 def create_clip(name: str, tag: str | None = None) -> ClipModel:
     """Create a model by open_clip name, with random weights or those of a pretrained tag.
 
-    Without a tag nothing is downloaded.
+    Without a tag nothing is downloaded but the configuration of a text tower that Hugging Face's hub keeps, and the
+    statistics are those of the name's first tag.
 
     Raises:
         ConfigError: the name or the tag is unknown, the tag's weights cannot be had, or a package is missing.
@@ -46,11 +49,22 @@ def create_clip(name: str, tag: str | None = None) -> ClipModel:
         raise ConfigError(f"weights '{tag}' of '{name}' are unknown: give {known_weights(name)}")
     if name in added:
         return ClipModel(added[name].create(), added[name].pixel_mean, added[name].pixel_std)
+    hub_name = open_clip.get_model_config(name)["text_cfg"].get("hf_model_name")
+    if hub_name and find_spec("transformers") is None:
+        raise ConfigError(
+            f"encoder '{name}' has the text tower of {hub_name}, which needs a package that is not installed: {EXTRA}"
+        )
+    published = open_clip.get_pretrained_cfg(name, tag or tags[0]) if tags else {}
+    statistics = {key: published[key] for key in ("mean", "std") if published.get(key)}
     try:
         with _silent_of_random_weights():
-            clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False)
+            clip = open_clip.create_model(name, pretrained=tag, pretrained_text=False, force_preprocess_cfg=statistics)
     except Exception as error:  # whatever the library meets in the network, in a file, or among the packages
         reason = f"{type(error).__name__}: {in_brief(error)}"
+        if tag is None and hub_name:
+            raise ConfigError(
+                f"the text tower of '{name}', {hub_name}, cannot be had ({reason}): {HUB_CACHE}"
+            ) from error
         if tag is None:
             raise ConfigError(f"encoder '{name}' cannot be built ({reason}): choose another") from error
         raise ConfigError(
@@ -131,7 +145,7 @@ class _OpenCLIPTokenizer:
                 ) from error
             except (OSError, ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"the tokenizer of '{self.name}' could not be downloaded ({in_brief(error)}): check the network"
+                    f"the tokenizer of '{self.name}' could not be downloaded ({in_brief(error)}): {HUB_CACHE}"
                 ) from error
         return self._tokenizer(texts)
 
@@ -176,8 +190,8 @@ def build_encoder(
         model.clip,
         name=name,
         tokenizer=load_tokenizer(name),
-        pixel_mean=model.pixel_mean,
-        pixel_std=model.pixel_std,
+        pixel_mean=metadata.get("pixel_mean", model.pixel_mean),
+        pixel_std=metadata.get("pixel_std", model.pixel_std),
         context=_parse(ContextType, "context", context or metadata.get("context", "qk")),
         attention_scale=_parse(
             AttentionScale, "attention_scale", attention_scale or metadata.get("attention_scale", "sqrt_d")

@@ -28,8 +28,9 @@ class FinetunePolicy(str, Enum):
 
 
 SHARED_PROJECTIONS = ("attn.in_proj_weight", "attn.in_proj_bias", "attn.qkv.weight", "attn.qkv.bias")
-QUERY_AND_VALUE = ("attn.q_proj.", "attn.v_proj.")
-POSITIONS = ("positional_embedding", "pos_embed")
+QUERY_AND_VALUE = ("attn.q_proj.", "attn.v_proj.", "attn.q_bias", "attn.v_bias")
+QUERY_AND_VALUE += ("attention.self.query.", "attention.self.value.", "SelfAttention.q.", "SelfAttention.v.")
+POSITIONS = ("positional_embedding", "pos_embed", "position_embeddings.weight")
 
 
 def apply_finetuning(encoder: DenseCLIP, policy: FinetunePolicy) -> None:

@@ -78,11 +78,14 @@ def fused_form(block: nn.Module) -> Form | None:
     """The faster form of a block, or None where the block itself has to run.
 
     That is where gradients are wanted, where a forward hook sits on all modules or on one that the form does not call,
-    and where such a module is of another class (a wrapped layer, a parametrised attention) or drops out.
+    and where such a module is of another class (a wrapped layer, a parametrised attention) or drops out. Of EVA's
+    blocks only those of EVA-02's smaller CLIPs have one: three projections, and angles turned in pairs.
     """
     attention = getattr(block, "attn", None)
     form = FORMS.get((type(block), type(attention)))
     if form is None or torch.is_grad_enabled():
+        return None
+    if form is eva_block and (attention.q_proj is None or getattr(attention, "rotate_half", False)):
         return None
     passed_by = [block, attention]
     if form is residual_block:

@@ -32,6 +32,8 @@ def save_encoder(
         "context": encoder.context.value,
         "attention_scale": encoder.attention_scale.value,
         "image_size": encoder.image_size,
+        "pixel_mean": encoder.pixel_mean.flatten().tolist(),
+        "pixel_std": encoder.pixel_std.flatten().tolist(),
         **metadata,
     }
     return save_tensors(encoder.clip.state_dict() if state is None else state, path, facts)

@@ -10,6 +10,7 @@ import difflib
 import timm
 import torch
 from einops import rearrange
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
 from d2host.engine.errors import CheckpointError, ConfigError, in_brief
@@ -21,8 +22,15 @@ from declip.teachers.targets import Features
 from declip.weights.files import read_state_dict
 
 TEACHERS = {
+    "dinov2_vits14": "vit_small_patch14_reg4_dinov2.lvd142m",
     "dinov2_vitb14": "vit_base_patch14_reg4_dinov2.lvd142m",
     "dinov2_vitl14": "vit_large_patch14_reg4_dinov2.lvd142m",
+    "dinov2_vits14_noreg": "vit_small_patch14_dinov2.lvd142m",  # without registers
+    "dinov2_vitb14_noreg": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2_vitl14_noreg": "vit_large_patch14_dinov2.lvd142m",
+    "dinov3_vits16": "vit_small_patch16_dinov3.lvd1689m",
+    "dinov3_vitb16": "vit_base_patch16_dinov3.lvd1689m",
+    "dinov3_vitl16": "vit_large_patch16_dinov3.lvd1689m",
     "dino_vitb8": "vit_base_patch8_224.dino",
     "dino_vitb16": "vit_base_patch16_224.dino",
     "sam_vitb": "samvit_base_patch16.sa1b",
@@ -38,12 +46,14 @@ class FoundationTeacher(FrozenTeacher):
         name: of :data:`TEACHERS`, ``nano-vfm``, or any timm vision transformer.
         weights: ``pretrained`` (downloaded by timm; ``nano-vfm`` is shipped), ``random``, or a weight file's path.
         precision: of its weights and its forward pass.
+        layer: the block whose output, after the final norm, is the feature: from 0, or from -1 backwards. Blocks behind
+            it do not exist. The best one for what patches mean is often not the last.
 
     Attributes:
         patch_size: pixels per token. pixel_mean, pixel_std: 3×1×1, RGB in [0, 1].
 
     Raises:
-        ConfigError: the model is unknown, no vision transformer, or its weights cannot be had.
+        ConfigError: the model is unknown, no vision transformer, lacks the layer, or its weights cannot be had.
         CheckpointError: the weight file is of another model.
 
     >>> teacher = FoundationTeacher("nano-vfm")
@@ -53,10 +63,21 @@ class FoundationTeacher(FrozenTeacher):
 
     gives = Features
 
-    def __init__(self, name: str, weights: str = PRETRAINED, precision: Precision = Precision.FP32) -> None:
+    def __init__(
+        self, name: str, weights: str = PRETRAINED, precision: Precision = Precision.FP32, layer: int = -1
+    ) -> None:
         super().__init__()
         self.name, self.precision = name, precision
         self.model = _create(name, weights).to(precision.dtype)
+        depth = len(self.model.blocks)
+        if not -depth <= layer < depth:
+            raise ConfigError(
+                f"teacher '{name}' has no layer {layer}: choose one of its {depth} blocks, 0 to {depth - 1}"
+            )
+        if layer % depth < depth - 1:
+            if isinstance(self.model, VisionTransformerSAM):
+                raise ConfigError(f"teacher '{name}' has a neck behind its blocks: its layer is the last, -1")
+            self.model.prune_intermediate_layers([layer % depth])
         self.requires_grad_(False).eval()
         size = self.model.patch_embed.patch_size
         self.patch_size = size[0] if isinstance(size, tuple) else size
@@ -96,6 +117,8 @@ def _create(name: str, weights: str) -> nn.Module:
         return added[name](weights)
     model_name = TEACHERS.get(name, name)
     if not timm.is_model(model_name.split(".")[0]):
+        if name in TEACHERS:
+            raise ConfigError(f"teacher '{name}' needs a newer timm than {timm.__version__}: pip install -U timm")
         close = difflib.get_close_matches(name, [*TEACHERS, *timm.list_models("*vit*")], n=4, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}? " if close else ""
         raise ConfigError(

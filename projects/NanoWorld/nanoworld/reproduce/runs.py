@@ -68,7 +68,8 @@ class Runs:
         """
         match row.kind:
             case RowKind.ORIGINAL:
-                return self._evaluate_encoder("nano-clip", row.options[0], self.folder / f"original-{row.options[0]}")
+                folder = self.folder / f"original-{row.options[0].replace(':', '-')}"
+                return self._evaluate_encoder("nano-clip", row.options[0], folder)
             case RowKind.DISTILLED:
                 folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)

@@ -94,6 +94,25 @@ def test_synonyms_belong_to_their_class():
     assert Vocabulary.of(["grass"]).background is None
 
 
+def test_one_stitched_window_is_the_whole_image(encoder):
+    inputs = [sample(41, 70), sample(48, 33)]
+    plain = build(encoder, window=0, threshold=0.1)(inputs)
+    stitched = build(encoder, window=0, threshold=0.1, stitch=True)(inputs)
+    for one, other in zip(plain, stitched, strict=True):
+        assert (one["sem_seg"] == other["sem_seg"]).double().mean() > 0.999
+
+
+def test_stitched_windows_give_labels_of_every_image_under_every_context(encoder):
+    inputs, contexts = [sample(41, 70), sample(48, 33), sample(41, 70, 3)], (ContextType.QK, ContextType.VANILLA)
+    together = build(encoder, stitch=True).by_context(inputs, contexts)
+    for context in contexts:
+        for output, each in zip(together[context], inputs, strict=True):
+            alone = build(encoder, stitch=True).by_context([each], (context,))[context][0]["sem_seg"]
+            assert output["sem_seg"].shape == (each["height"], each["width"])
+            assert (output["sem_seg"] == alone).double().mean() > 0.999
+    assert not torch.equal(together[contexts[0]][0]["sem_seg"], build(encoder)(inputs)[0]["sem_seg"])
+
+
 SIZES = [(480, 640), (1, 1), (2000, 1), (1, 2000), (37, 500), (3, 40_000), (3000, 4000), (1000, 20_000)]
 
 

@@ -21,7 +21,7 @@ from declip.data.batching import group_by_shape
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.accuracy import RegionAccuracy, class_ranks, class_scores
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
-from declip.models.attention import ContextType
+from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, embed_names
 
@@ -36,7 +36,7 @@ class RegionMethod(str, Enum):
     CROPS = "crops"  # the class token of the crop, at the crop's own resolution
 
 
-Kind = tuple[ContextType, RegionMethod]  # of a region's feature
+Kind = tuple[ContextType | Context, RegionMethod]  # of a region's feature
 
 
 def classify_regions(
@@ -53,7 +53,7 @@ def compare_regions(
     regions: RegionSet,
     side: int,
     *,
-    contexts: Sequence[ContextType],
+    contexts: Sequence[ContextType | Context],
     methods: Sequence[RegionMethod],
     max_images: int = 0,
     templates: Templates = Templates.PHOTO,
@@ -177,7 +177,10 @@ def _centers(boxes: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _region_features(
-    encoder: DenseCLIP, batch: Sequence[dict], contexts: Sequence[ContextType], methods: Sequence[RegionMethod]
+    encoder: DenseCLIP,
+    batch: Sequence[dict],
+    contexts: Sequence[ContextType | Context],
+    methods: Sequence[RegionMethod],
 ) -> dict[Kind, Tensor]:
     """Features M×C of all regions of a batch, by kind."""
     device = encoder.pixel_mean.device
@@ -198,10 +201,10 @@ def _region_features(
 
 
 def _dense_features(
-    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType]
-) -> list[dict[ContextType, Tensor]]:
+    encoder: DenseCLIP, images: Sequence[Tensor], contexts: Sequence[ContextType | Context]
+) -> list[dict[ContextType | Context, Tensor]]:
     """C×h×w float32 per image and context type, in order; images of one shape go through the encoder together."""
-    found: list[dict[ContextType, Tensor]] = [{} for _ in images]
+    found: list[dict[ContextType | Context, Tensor]] = [{} for _ in images]
     for group in group_by_shape(images):
         stacked = encoder.normalize(torch.stack([images[index] for index in group]))
         for context, features in encoder.encode_contexts(stacked, contexts).items():

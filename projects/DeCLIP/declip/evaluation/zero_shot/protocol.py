@@ -36,6 +36,7 @@ class Protocol:
         stride: between windows, pixels.
         logit_scale: factor on the cosines before the softmax.
         threshold: pixels whose best probability is below it are background, where there is such a class.
+        stitch: whether windows meet in the last block, which then attends over the whole image.
 
     Raises:
         ConfigError: a value is out of range.
@@ -46,6 +47,7 @@ class Protocol:
     stride: int = 112
     logit_scale: float = 40.0
     threshold: float = 0.0
+    stitch: bool = False
 
     def __post_init__(self) -> None:
         if not (min(self.short_side, self.window) >= 0 and 0 < self.logit_scale < math.inf and self.stride > 0):

@@ -19,7 +19,7 @@ from declip.evaluation.visualizer import SegmentationVisualizer
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.segmenter import ZeroShotSegmenter
 from declip.evaluation.zero_shot.vocabulary import zero_shot_vocabulary
-from declip.models.attention import ContextType
+from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, cached_names
 
@@ -53,7 +53,7 @@ class ZeroShotOptions:
 
 def evaluate_zero_shot(
     encoder: DenseCLIP,
-    contexts: Sequence[ContextType],
+    contexts: Sequence[ContextType | Context],
     protocols: Mapping[str, Protocol],
     folder: Path,
     options: ZeroShotOptions | None = None,
@@ -64,7 +64,7 @@ def evaluate_zero_shot(
 
     Args:
         encoder: on its device.
-        contexts: rows of the table.
+        contexts: rows of the table, none twice.
         protocols: registered dataset → settings; columns of the table.
 
     Returns:
@@ -88,18 +88,18 @@ def evaluate_zero_shot(
 
 def _evaluate_dataset(
     encoder: DenseCLIP,
-    contexts: Sequence[ContextType],
+    contexts: Sequence[ContextType | Context],
     name: str,
     protocol: Protocol,
     folder: Path,
     options: ZeroShotOptions,
-) -> dict[ContextType, dict]:
+) -> dict[ContextType | Context, dict]:
     vocabulary = zero_shot_vocabulary(name)
     embeddings = cached_names(encoder, vocabulary.names, options.templates, options.cache)
     segmenter = ZeroShotSegmenter(encoder, embeddings, vocabulary, protocol, options.windows_at_once)
     evaluators = {}
     for context in contexts:
-        output = folder / context.value / name
+        output = folder / context.value.replace(":", "-") / name
         saving = {"output_folder": output, "save_predictions": options.save_predictions}
         evaluators[context] = [SemSegEvaluator.of(name, **saving)]
         if options.visualize:
@@ -120,33 +120,34 @@ def _evaluate_dataset(
 class _ByContext(nn.Module):
     """A segmenter under several context types, as one model."""
 
-    def __init__(self, segmenter: ZeroShotSegmenter, contexts: Sequence[ContextType]) -> None:
+    def __init__(self, segmenter: ZeroShotSegmenter, contexts: Sequence[ContextType | Context]) -> None:
         super().__init__()
         self.segmenter, self.contexts = segmenter, contexts
+        self.elsewhere = nn.ModuleList(context for context in contexts if isinstance(context, Context))
 
     @property
     def device(self) -> torch.device:
         return self.segmenter.device
 
-    def forward(self, batch: Sequence[dict]) -> dict[ContextType, list[dict]]:
+    def forward(self, batch: Sequence[dict]) -> dict[ContextType | Context, list[dict]]:
         return self.segmenter.by_context(batch, self.contexts)
 
 
 class _EvaluatorByContext(DatasetEvaluator):
     """Hands the outputs under each context type to evaluators of its own."""
 
-    def __init__(self, evaluators: Mapping[ContextType, Sequence[DatasetEvaluator]]) -> None:
+    def __init__(self, evaluators: Mapping[ContextType | Context, Sequence[DatasetEvaluator]]) -> None:
         self.evaluators = {context: DatasetEvaluators(list(each)) for context, each in evaluators.items()}
 
     def reset(self) -> None:
         for evaluator in self.evaluators.values():
             evaluator.reset()
 
-    def process(self, inputs: list[dict], outputs: Mapping[ContextType, list[dict]]) -> None:
+    def process(self, inputs: list[dict], outputs: Mapping[ContextType | Context, list[dict]]) -> None:
         for context, evaluator in self.evaluators.items():
             evaluator.process(inputs, outputs[context])
 
-    def evaluate(self) -> dict[ContextType, dict]:
+    def evaluate(self) -> dict[ContextType | Context, dict]:
         """Results by context type; none on processes other than 0."""
         results = {context: evaluator.evaluate() for context, evaluator in self.evaluators.items()}
         return {context: result for context, result in results.items() if result}

@@ -5,7 +5,7 @@ Shape legend
     n  windows      g  patches along a window's side        H, W  labels
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from declip.data.batching import group_by_shape
 from declip.data.mapper import TestMapper
 from declip.evaluation.zero_shot.protocol import Protocol
 from declip.evaluation.zero_shot.vocabulary import Vocabulary
-from declip.models.attention import ContextType
+from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
+from declip.models.features import DenseFeatures
+from declip.models.stitching import encode_stitched
 from declip.models.windows import WindowGrid
 
 CHUNK_PIXELS = 2**23  # scores (names times pixels) that exist at a time
@@ -77,29 +79,43 @@ class ZeroShotSegmenter(nn.Module):
         return self.by_context(batch, (self.encoder.context,))[self.encoder.context]
 
     @torch.no_grad()
-    def by_context(self, batch: Sequence[dict], contexts: Sequence[ContextType]) -> dict[ContextType, list[dict]]:
+    def by_context(
+        self, batch: Sequence[dict], contexts: Sequence[ContextType | Context]
+    ) -> dict[ContextType | Context, list[dict]]:
         """What :meth:`forward` gives under each of several context types, running the blocks before the last once."""
         protocol, patch_size = self.protocol, self.encoder.patch_size
         images = [self.encoder.normalize(sample["image"].to(self.device)) for sample in batch]
-        grids = [WindowGrid.of(image.shape[-2:], protocol.window, protocol.stride, patch_size) for image in images]
+        sizes = [(sample["height"], sample["width"]) for sample in batch]
+        results: dict[ContextType | Context, list[dict]] = {context: [{} for _ in batch] for context in contexts}
+        window = 0 if protocol.stitch else protocol.window  # what is stitched is decided on as one window
+        grids = [WindowGrid.of(image.shape[-2:], window, protocol.stride, patch_size) for image in images]
         windows = [grid.cut(image) for grid, image in zip(grids, images, strict=True)]
-        results: dict[ContextType, list[dict]] = {context: [{} for _ in batch] for context in contexts}
         for group in group_by_shape(each[0] for each in windows):
-            chunks = torch.cat([windows[index] for index in group]).split(self.windows_at_once)
-            logits = torch.cat([self._cosines(chunk, contexts) for chunk in chunks])
+            if protocol.stitch:
+                logits = torch.cat([self._stitched(windows[index][0], contexts) for index in group])
+            else:
+                chunks = torch.cat([windows[index] for index in group]).split(self.windows_at_once)
+                features = (self.encoder.encode_contexts(chunk, contexts) for chunk in chunks)
+                logits = torch.cat([self._cosines(each.values()) for each in features])
             for index, own in zip(group, logits.split([len(windows[index]) for index in group]), strict=True):
                 # what keeps a patch from having cosines keeps it from all of them: those with one name tell
                 check_finite(own[:, :, 0], f"the features of {batch[index].get('file_name', 'the image')}")
-                way_back = grids[index].way_back((batch[index]["height"], batch[index]["width"]), self.device)
+                way_back = grids[index].way_back(sizes[index], self.device)
                 for context, values in zip(contexts, own.unbind(dim=1), strict=True):
                     labels = self._decide(grids[index].lay_out(values), way_back)
                     results[context][index]["sem_seg"] = labels
         return results
 
-    def _cosines(self, windows: Tensor, contexts: Sequence[ContextType]) -> Tensor:
-        """Cosines of the patches of windows n×3×k×k with all names: n×K×N×g×g; NaN where a feature has no direction."""
-        features = self.encoder.encode_contexts(windows, contexts)
-        content = torch.stack([features[context].content.float() for context in contexts], dim=1)
+    def _stitched(self, image: Tensor, contexts: Sequence[ContextType | Context]) -> Tensor:
+        """Cosines of the patches of an image 3×H×W, whose windows meet in the last block: 1×K×N×h×w."""
+        protocol = self.protocol
+        looks = {"window": protocol.window, "stride": protocol.stride, "windows_at_once": self.windows_at_once}
+        return self._cosines(encode_stitched(self.encoder, image, contexts=contexts, **looks).values())
+
+    def _cosines(self, features: Iterable[DenseFeatures]) -> Tensor:
+        """Cosines of patches with all names, n×K×N×g×g, by their features under each context; NaN where one has no
+        direction."""
+        content = torch.stack([each.content.float() for each in features], dim=1)
         content = content / content.norm(dim=2, keepdim=True)
         with torch.autocast(content.device.type, enabled=False):
             return torch.einsum("bkchw,nc->bknhw", content, self.embeddings)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
@@ -37,17 +38,26 @@ class ImageTower(ABC):
         patch_size: side of a patch, pixels.
         image_size: native side of the input, pixels.
         width: D.
+        embed_dim: E.
         num_heads: attention heads.
         num_prefix_tokens: tokens before the patches.
         pooled_tokens: how many of the first tokens the image embedding depends on once all blocks have run; None: all.
+        norms_first: whether a block norms what its attention takes, not what it gives.
     """
 
     patch_size: int
     image_size: int
     width: int
+    embed_dim: int
     num_heads: int
     num_prefix_tokens: int
     pooled_tokens: int | None = None
+    norms_first: bool = True
+
+    @staticmethod
+    @abstractmethod
+    def missing(visual: nn.Module) -> str:
+        """What keeps open_clip's module from being such a tower, in words; empty where nothing does."""
 
     @property
     @abstractmethod
@@ -62,6 +72,10 @@ class ImageTower(ABC):
             images: the images.
             drop_patches: let the tower's patch dropout act in training, which leaves no grid behind.
         """
+
+    def rotary_embedding(self, grid: tuple[int, int], device: torch.device) -> Tensor | None:
+        """What turns queries and keys on a grid of patches (see :class:`Tokens`); None: nothing does."""
+        return None
 
     def run_block(self, index: int, tokens: Tokens, count: int | None = None) -> Tokens:
         """Tokens after block ``index``, run as CLIP has it.

@@ -1,4 +1,4 @@
-"""The text tower: open_clip's own, run only as far as the prompts reach.
+"""The text tower: the library's own, run only as far as the prompts reach.
 
 Shape legend
     N  prompts        L  tokens        E  width of the shared image-text space
@@ -13,25 +13,26 @@ CHUNK = 512  # prompts encoded at once
 
 
 class TextTower:
-    """open_clip's text transformer, wherever the model keeps it.
+    """A model's text tower, wherever the model keeps it.
 
     In a causal tower that is read at the end of the text, nothing after that token can influence the result. Cutting a
     batch behind its longest prompt is therefore exact, and a class prompt has about 10 of the 77 tokens. Other towers
     see all of them.
 
     Args:
-        clip: an open_clip model whose text tower is made of open_clip's ``Transformer``.
+        clip: an open_clip model.
 
     Attributes:
-        text: the module with ``transformer`` and the embeddings: ``clip`` itself or its ``text``.
+        text: the module with the embeddings: ``clip`` itself or its ``text``.
         cuts: whether prompts are cut.
     """
 
     def __init__(self, clip: nn.Module) -> None:
         self.clip = clip
-        self.text = clip if hasattr(clip, "token_embedding") else clip.text
-        self.pool_type = getattr(self.text, "text_pool_type", None) or self.text.pool_type
-        self.cuts = self.text.attn_mask is not None and self.pool_type == "argmax"
+        self.text = text = clip if hasattr(clip, "token_embedding") else clip.text
+        pool_type = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+        causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
+        self.cuts = causal and pool_type == "argmax" and text.text_projection is not None
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Token ids N×L → embeddings N×E, not normalised; the end of a text is its highest id where prompts are cut.
@@ -45,7 +46,7 @@ class TextTower:
 
     def _encode(self, tokens: Tensor) -> Tensor:
         if not self.cuts:
-            return self.clip.encode_text(tokens)
+            return self.clip.encode_text(tokens, normalize=False)
         text, ends = self.text, tokens.argmax(dim=-1)
         length = int(ends.max()) + 1
         x = text.token_embedding(tokens[:, :length])
