@@ -71,7 +71,7 @@ def test_every_class_is_taught_and_nothing_else(register, count, in_files, in_sa
     expected = np.pad(np.where(taught == in_files, in_samples, taught), [(0, 0), (0, 4)], constant_values=in_samples)
     assert np.array_equal(sample.numpy(), expected)
     logits = torch.zeros(count, *sample.shape, requires_grad=True)
-    binary_cross_entropy(logits, sample, in_samples).backward()
+    binary_cross_entropy(logits[None], sample[None], in_samples).backward()
     found = (logits.grad < 0).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
     assert found == sorted({label for label in labels if label != in_files} & set(np.unique(taught)))
 
