@@ -15,6 +15,7 @@ BY_TYPE = {
     str: ("[]", "{}", "5", "1.5", "True", "(1,)", "1j"),
     tuple: ("5", "ten", "{}", "('a',)", "(None,)", "(1e400,)", "((1,),)", "nan"),
 }
+OF_ANOTHER_TYPE = {("MODEL.SEM_SEG_HEAD.TOKEN_CHUNK", "5"), ("MODEL.SEM_SEG_HEAD.RECOMPUTE", "True")}  # beside "auto"
 
 
 def key_values(command):
@@ -27,7 +28,7 @@ def key_values(command):
             yield from ((key, text, Expected.REFUSED) for text in BY_TYPE[str])
             continue
         for text in BY_TYPE[kind]:
-            yield key, text, Expected.REFUSED
+            yield key, text, Expected.EITHER if (key, text) in OF_ANOTHER_TYPE else Expected.REFUSED
         odd = ("''", "foo", "ünïcödé", "../foo", "/dev/null") if kind is str else EITHER
         if kind is tuple:
             odd = ("()", "(-1,)", "(-1,-1)", "(0,0)", "(7,7)", "(1,2,3)", "(-1,-1,-1)", f"({HUGE},{HUGE})", "(0.5,0.5)")

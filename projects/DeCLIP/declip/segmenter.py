@@ -8,6 +8,7 @@ zero-shot segmentation); models with a head join as plug-ins (``segmenters`` of 
 name of their meta-architecture.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def load_segmenter(
         ConfigError, CheckpointError: the model or its weights cannot be had.
     """
     path, device = Path(model), resolve_device(device)
-    if path.is_dir() or path.suffix in (".pth", ".pt"):
+    if os.path.isdir(path) or path.suffix in (".pth", ".pt"):
         if weights is not None or context is not None:
             raise ConfigError(f"{path} is a trained model, which has its weights and context: leave these options out")
         return _load_run(path, device)
