@@ -1,5 +1,7 @@
 """The host symbols as Detectron2 has them, adapted where its behaviour would harm the project's output."""
 
+import logging
+
 from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
 from detectron2.config import CfgNode, configurable, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -35,9 +37,21 @@ from detectron2.utils.registry import Registry
 
 from d2host.embedded.models import registered
 from d2host.embedded.writers import JSONWriter as _JSONWriter
+from d2host.engine.errors import DeclipError
 from d2host.symbols import SYMBOLS
 
 __all__ = list(SYMBOLS)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let a fault that says itself what is wrong be logged as its sentence."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, DeclipError):
+        record.msg, record.args, record.exc_info = "Training stopped: %s", (error,), None
+    return True
+
+
+logging.getLogger("detectron2.engine.train_loop").addFilter(_without_traceback)
 
 
 class JSONWriter(_JSONWriter, EventWriter):
