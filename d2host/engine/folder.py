@@ -12,6 +12,7 @@ from d2host.engine.atomic import sweep
 from d2host.engine.errors import ConfigError, OutputError
 
 LOCK = ".run.lock"
+SAFETENSORS_PARTS = ".tmp??????"  # names of what safetensors writes before it moves it; they do not say whose it is
 PATIENCE = 8.0  # seconds: the loading processes of a killed run may hold its lock until they notice
 
 
@@ -45,7 +46,9 @@ def owned(folder: str | Path, patience: float = PATIENCE) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError: no name of a file at all
         raise OutputError.of(folder, error) from error
     try:
-        for part in chain.from_iterable(map(sweep, [folder, *(folder / "inference").glob("**/")])):
+        parts = chain.from_iterable(map(sweep, [folder, *(folder / "inference").glob("**/")]))
+        for part in (*parts, *folder.glob(SAFETENSORS_PARTS)):  # the folder is this run's, so nobody else writes them
+            part.unlink(missing_ok=True)
             logger.info("Removed %s, which a run that was killed left half-written", part)
         yield
     finally:

@@ -64,6 +64,13 @@ def test_what_dead_runs_left_half_written_is_removed_and_logged(tmp_path, caplog
     assert caplog.text.count("left half-written") == 2
 
 
+def test_what_safetensors_left_half_written_is_removed(tmp_path):
+    (tmp_path / ".tmpJKNZrO").write_bytes(b"half of the weights")
+    (tmp_path / ".tmpfile").write_bytes(b"of somebody")
+    with owned(tmp_path):
+        assert [path.name for path in tmp_path.glob(".tmp*")] == [".tmpfile"]
+
+
 PLACES = {
     "a file": lambda path: path.touch(),
     "a dangling link": lambda path: path.symlink_to("gone"),
