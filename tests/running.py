@@ -26,7 +26,8 @@ def run_program(program, *arguments, env=None, cwd="."):
         stack.enter_context(_state_kept())
         stack.enter_context(mock.patch.dict(os.environ, env or {}))
         stack.enter_context(mock.patch.object(sys, "argv", [str(program), *map(str, arguments)]))
-        stack.enter_context(contextlib.chdir(cwd))
+        stack.callback(os.chdir, os.getcwd())
+        os.chdir(cwd)
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         torch.set_num_threads(1)
@@ -42,6 +43,8 @@ def _state_kept():
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     before = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in _loggers()}
+    for logger in before:  # a handler of earlier code writes to an output of its own
+        logger.handlers = []
     try:
         yield
     finally:
@@ -52,9 +55,9 @@ def _state_kept():
         torch.backends.cudnn.benchmark = benchmark
         for logger in _loggers():
             handlers, logger.level, logger.propagate = before.get(logger, ([], logging.NOTSET, True))
-            for handler in [handler for handler in logger.handlers if handler not in handlers]:
-                logger.removeHandler(handler)
+            for handler in logger.handlers:
                 handler.close()
+            logger.handlers = handlers
 
 
 def _loggers():
