@@ -41,7 +41,7 @@ def run_program(program, *arguments, env=None, cwd="."):
 @contextlib.contextmanager
 def _state_kept():
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    threads, benchmark, disabled = torch.get_num_threads(), torch.backends.cudnn.benchmark, logging.root.manager.disable
     before = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in _loggers()}
     for logger in before:  # a handler of earlier code writes to an output of its own
         logger.handlers = []
@@ -53,6 +53,7 @@ def _state_kept():
         torch.set_rng_state(generators[2])
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
+        logging.disable(disabled)
         for logger in _loggers():
             handlers, logger.level, logger.propagate = before.get(logger, ([], logging.NOTSET, True))
             for handler in logger.handlers:

@@ -47,7 +47,10 @@ def model_on_a_gpu(fake):
     model = build_model(get_catseg_cfg("declip_catseg_vitb.yaml", options)).to("meta")
     model.class_embeddings = FixedEmbeddings(model.encoder.embed_dim)
     with fake:
-        return model.to_empty(device="cuda")
+        try:
+            return model.to_empty(device="cuda")
+        except RuntimeError as error:
+            pytest.skip(f"this torch wants a GPU for tensors that only claim to be on one ({error})")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import open_clip
 import pytest
-import timm
 
 from d2host.engine.errors import ConfigError
 from declip.models.catalogue import catalogue_page, describe_encoder
@@ -23,12 +22,6 @@ def test_the_page_has_every_name_once():
         assert set(names) == set(open_clip.list_models())
 
 
-built_without_memory = pytest.mark.skipif(
-    not hasattr(timm.layers, "calculate_drop_path_rates"), reason="timm is too old to build a model without memory"
-)
-
-
-@built_without_memory
 @pytest.mark.parametrize("name", SMALL)
 def test_the_page_says_what_is_built(name):
     entry = describe_encoder(name)
@@ -36,7 +29,6 @@ def test_the_page_says_what_is_built(name):
     assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in PAGE.read_text().splitlines()
 
 
-@built_without_memory
 def test_a_page_is_made_of_any_names():
     page = catalogue_page(["RN50", "ViT-S-32"])
     assert "1 of the 2 models" in page and "| `ViT-S-32` | 224 | 32 | 12 | 384 | 384 | all | |" in page
@@ -47,7 +39,6 @@ def test_an_unknown_name_gets_the_nearest():
         describe_encoder("PE-Core-B16")
 
 
-@built_without_memory
 @pytest.mark.slow
 def test_the_page_is_current():
     if open_clip.__version__ != version():

@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import open_clip
-import timm
 import torch
 
-from d2host.engine.errors import ConfigError
 from declip.models.factory import check_name
 from declip.models.towers.select import find_adapter, missing_of_kind
 
@@ -50,15 +48,13 @@ def describe_encoder(name: str) -> CatalogueEntry:
     """What a model of open_clip's catalogue is as an encoder; nothing is downloaded, no weight exists.
 
     Raises:
-        ConfigError: the name is unknown, or timm too old to build a model without memory.
+        ConfigError: the name is unknown.
 
     >>> entry = describe_encoder("ViT-B-16")
     >>> entry.image_size, entry.patch_size, entry.width, entry.embed_dim, entry.missing
     (224, 16, 768, 512, '')
     """
     check_name(name)
-    if not hasattr(timm.layers, "calculate_drop_path_rates"):
-        raise ConfigError(f"the catalogue needs a newer timm than {timm.__version__}: pip install -U timm")
     config = open_clip.get_model_config(name)
     smallest = {key: SMALLEST_TEXT for key in ("text_cfg", "multimodal_cfg") if key in config}
     with torch.device("meta"):
