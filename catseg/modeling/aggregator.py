@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from catseg.modeling.category import ClassAggregation
-from catseg.modeling.chunks import CACHED, in_chunks, needs_recomputation, numbers_at_once
+from catseg.modeling.chunks import CACHED, Chunks, needs_recomputation, numbers_at_once
 from catseg.modeling.decoder import Decoder, GuidedUpsample, logit_layer
 from catseg.modeling.fused import fused_form, observed
 from catseg.modeling.spatial import GuidedSwinBlock, SpatialAggregation
@@ -80,9 +80,7 @@ class AggregatorLayer(nn.Module):
         appearance: Tensor,
         text: Tensor,
         grid: tuple[int, int],
-        token_chunk: int,
-        recompute: bool,
-        overwrite: bool = False,
+        chunks: Chunks,
     ) -> Tensor:
         """Tokens B×T×N×C → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
 
@@ -91,22 +89,17 @@ class AggregatorLayer(nn.Module):
             appearance: B×N×G projected appearance guidance.
             text: T×G projected text guidance, or B×T×G where images have classes of their own.
             grid: (h, w).
-            token_chunk: tokens processed at once.
-            recompute: with gradients, recompute each chunk in the backward pass instead of storing its activations.
-            overwrite: without gradients, write results over ``x``.
+            chunks: how tokens go through the two stages.
         """
-        batch, classes, tokens, _ = x.shape
         spatial, category = fused_form(self.spatial), fused_form(self.category)
-        spatial = partial(spatial, guidance=spatial.prepare(appearance, grid))
-        x = in_chunks(spatial, x, token_chunk // (batch * tokens), 1, recompute, overwrite)
-        category, positions = partial(category, guidance=category.prepare(text)), token_chunk // (batch * classes)
+        x = chunks.run(partial(spatial, guidance=spatial.prepare(appearance, grid)), x, dim=1)
+        category = partial(category, guidance=category.prepare(text))
         pooling = self.train_pooling if self.training else self.test_pooling
         if pooling == 1:
-            return in_chunks(lambda piece: piece + category(piece), x, positions, 2, recompute, overwrite)
+            return chunks.run(lambda piece: piece + category(piece), x, dim=2)
         pooled = F.avg_pool2d(rearrange(x, "b t (h w) c -> (b t) c h w", h=grid[0]), pooling)
-        size = pooled.shape[-2:]
-        pooled = rearrange(pooled, "(b t) c h w -> b t (h w) c", b=batch)
-        pooled = in_chunks(category, pooled, positions, 2, recompute, overwrite)
+        batch, size = len(x), pooled.shape[-2:]
+        pooled = chunks.run(category, rearrange(pooled, "(b t) c h w -> b t (h w) c", b=batch), dim=2)
         pooled = rearrange(pooled, "b t (h w) c -> (b t) c h w", h=size[0])
         upsampled = F.interpolate(pooled, size=grid, mode="bilinear", align_corners=True)
         return x + rearrange(upsampled, "(b t) c h w -> b t (h w) c", b=batch)
@@ -198,21 +191,25 @@ class Aggregator(nn.Module):
         device, channels = image_features.device, self.embed.out_channels
         aggregated = self.aggregated(len(text_features))
         tokens = aggregated * image_features[0, 0].numel()  # of an image
-        token_chunk = self.token_chunk or max(numbers_at_once(device, CACHED) // channels, 1)
         recompute = self.recompute
         if recompute is None:
             recompute = needs_recomputation(device, len(image_features) * tokens * channels)
+        chunks = Chunks(
+            self.token_chunk or max(numbers_at_once(device, CACHED) // channels, 1),
+            recompute,
+            overwrite=not torch.is_grad_enabled() and not observed(self),  # what a hook was shown stays as it was
+        )
         appearance = F.relu(self.appearance_projection(image_features))
         guidance = [
             F.relu(projection(g)) for projection, g in zip(self.decoder_projections, decoder_guidance, strict=True)
         ]
         kept = [text_features.new_empty(0, dtype=torch.long)] * len(image_features) if kept is None else kept
         alone = any(len(classes) > aggregated for classes in kept)  # images then differ in how many they have
-        together = 1 if alone else max(token_chunk // tokens, 1)
+        together = 1 if alone else max(chunks.tokens // tokens, 1)
         groups = (each.split(together) for each in (image_features, appearance, *guidance))
         named = [kept[first : first + together] for first in range(0, len(kept), together)]
         logits = [
-            self.aggregate(features, text_features, classes, appearance, guidance, token_chunk, recompute)
+            self.aggregate(features, text_features, classes, appearance, guidance, chunks)
             for classes, features, appearance, *guidance in zip(named, *groups, strict=True)
         ]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
@@ -228,8 +225,7 @@ class Aggregator(nn.Module):
         kept: Sequence[Tensor],
         appearance: Tensor,
         decoder_guidance: Sequence[Tensor],
-        token_chunk: int,
-        recompute: bool,
+        chunks: Chunks,
     ) -> Tensor:
         """Logits of images whose tokens are held together; arguments as of :meth:`forward`, guidance projected."""
         batch, grid, num_classes = len(image_features), tuple(image_features.shape[-2:]), len(text_features)
@@ -248,12 +244,11 @@ class Aggregator(nn.Module):
         x = rearrange(self.embed(cost), "(b t) c h w -> b t (h w) c", b=batch)
         x = x.to(full)  # the residual stream keeps its precision under autocast
         appearance = rearrange(appearance, "b g h w -> b (h w) g")
-        overwrite = not torch.is_grad_enabled() and not observed(self)  # what a hook was shown stays as it was
         for layer in self.layers:
-            x = layer(x, appearance, text, grid, token_chunk, recompute, overwrite)
+            x = layer(x, appearance, text, grid, chunks)
         decoder = fused_form(self.decoder)
         decode = partial(decoder, guidance=decoder.prepare(tuple(decoder_guidance)), grid=grid)
-        logits = in_chunks(decode, x, token_chunk // (batch * x.shape[2]) // 2, 1, recompute)
+        logits = Chunks(chunks.tokens // 2, chunks.recompute).run(decode, x, dim=1)
         if selected is None:
             return logits
         every = logits.new_full((batch, num_classes, *logits.shape[2:]), UNSELECTED_LOGIT)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,36 @@ CACHED = 884_736  # numbers: 3.4 MB in float32, 6,912 tokens of 128 channels
 STREAMED = 2**22  # numbers: 17 MB in float32
 ALIVE = 16  # tensors of a chunk's size, float32, that a stage holds at a time, with its wider inner layers
 STORED = 100  # tensors of the tokens' size, float32, that the backward pass of the whole aggregation needs
+
+
+class Chunks(NamedTuple):
+    """How tokens go through the stages of an aggregation: in slices that suit the device.
+
+    Attributes:
+        tokens: that a slice may have, at least one class or position of every image.
+        recompute: with gradients, compute each slice again in the backward pass instead of storing its activations.
+        overwrite: without gradients, write results over their slices, so that no second copy exists.
+    """
+
+    tokens: int
+    recompute: bool = False
+    overwrite: bool = False
+
+    def run(self, stage: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> Tensor:
+        """``stage`` of slices of tokens ...×C along ``dim``, joined."""
+        slices = x.split(max(self.tokens * x.shape[dim] // x[..., 0].numel(), 1), dim)
+        if torch.is_grad_enabled() and self.recompute:
+            outputs = [checkpoint(stage, piece, use_reentrant=False) for piece in slices]
+        elif not self.overwrite or len(slices) == 1:
+            outputs = [stage(piece) for piece in slices]
+        else:
+            outputs = []
+            for piece in slices:
+                output = stage(piece)
+                outputs.append(piece.copy_(output) if output.shape == piece.shape else output)
+            if outputs[0].shape == slices[0].shape:
+                return x
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim)
 
 
 def numbers_at_once(device: torch.device, on_cpu: int = STREAMED) -> int:
@@ -41,26 +72,3 @@ def free_memory(device: torch.device) -> int:
     """What a CUDA device can still give this process, bytes: unused memory, and the allocator's own reserve."""
     unused, _ = torch.cuda.mem_get_info(device)
     return unused + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def in_chunks(
-    stage: Callable[[Tensor], Tensor], x: Tensor, size: int, dim: int, recompute: bool, overwrite: bool = False
-) -> Tensor:
-    """``stage`` of slices of ``x`` along ``dim``, ``size`` (at least one) at a time, joined.
-
-    With gradients, ``recompute`` keeps only each slice's input for the backward pass. With ``overwrite`` (not for
-    gradients), results of the same shape as their slice are written over ``x``, so no second copy exists.
-    """
-    slices = x.split(max(size, 1), dim)
-    if torch.is_grad_enabled() and recompute:
-        outputs = [checkpoint(stage, piece, use_reentrant=False) for piece in slices]
-    elif not overwrite or len(slices) == 1:
-        outputs = [stage(piece) for piece in slices]
-    else:
-        outputs = []
-        for piece in slices:
-            output = stage(piece)
-            outputs.append(piece.copy_(output) if output.shape == piece.shape else output)
-        if outputs[0].shape == slices[0].shape:
-            return x
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim)
