@@ -34,14 +34,14 @@ class Backbone(nn.Module):
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Name → channels and stride of every map that ``forward`` returns."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what maps it returns")
 
 
 def registered(registry: Registry, key: str, name: str):
     """What a registry knows by a name.
 
     Raises:
-        ConfigError: nothing; ``key`` is where the name was given.
+        ConfigError: it knows nothing by that name, which was given under ``key``.
     """
     if name not in registry:
         known = ", ".join(sorted(known for known, _ in registry))

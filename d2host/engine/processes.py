@@ -9,12 +9,12 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
 from d2host.engine.endings import Terminated, answer, answered_by, postponed, raise_once
 from d2host.engine.errors import DeclipError, LostProcessError, TrainingError
 
-LOOK_PERIOD = 0.1  # seconds between looks at the processes
+LOOK_PERIOD = 0.1  # seconds, at most, between looks at the processes and at the signals that have come
 AFTER_INTERRUPT, AFTER_FAULT, AFTER_TERMINATION = 5.0, 5.0, 300.0  # seconds until what still runs is killed
 
 
@@ -33,6 +33,11 @@ class _Process:
         self._name = f"process {number} of {count}"
         self.ending: BaseException | None = None
         self.noted = math.inf
+
+    @property
+    def sentinel(self) -> int:
+        """What becomes ready when the process ends, for ``multiprocessing.connection.wait``."""
+        return self._process.sentinel
 
     def start(self) -> None:
         """Start it; a signal at this moment reaches it, too, once it can answer."""
@@ -109,7 +114,7 @@ def run_processes(target: Callable, count: int, args: tuple = ()) -> None:
 def _watch(processes: list[_Process], asked: list[int]) -> None:
     """Wait until no process runs; signals that arrive in ``asked`` are passed on."""
     passed_on, deadline = 0, math.inf
-    while any([process.runs() for process in processes]):
+    while running := [process for process in processes if process.runs()]:
         patience = math.inf
         if len(asked) > passed_on:
             passed_on = len(asked)
@@ -122,7 +127,7 @@ def _watch(processes: list[_Process], asked: list[int]) -> None:
         deadline = min(deadline, time.monotonic() + patience)
         if time.monotonic() >= deadline:
             return
-        time.sleep(LOOK_PERIOD)
+        wait([process.sentinel for process in running], LOOK_PERIOD)
 
 
 def _consequence(ending: BaseException) -> int:

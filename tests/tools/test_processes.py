@@ -25,7 +25,7 @@ def train(tiny_config, environment, tmp_path_factory):
         command = [sys.executable, PROGRAM, str(processes), str(steps), folder]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr[-3000:]
-        return {path.stem: torch.load(path) for path in folder.glob("*.pt")}
+        return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
 
     return run
 
