@@ -10,16 +10,12 @@ Prints a table (mIoU, contexts by datasets) and writes it with per-class results
 """
 
 import argparse
-import logging
 from dataclasses import replace
-from pathlib import Path
 
 from d2host.engine import arguments
 from d2host.engine.command import run_command
-from d2host.engine.precision import Precision
+from declip.evaluation.options import add_encoder_options, add_run_options
 from declip.evaluation.zero_shot.protocol import DATASETS, Protocol, known_presets, protocol_of
-from declip.models.contexts import AttentionScale, ContextType
-from declip.models.templates import Templates
 
 SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold", "stitch")
 
@@ -27,19 +23,15 @@ SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold", "stitc
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from d2host import comm, setup_logger
-    from d2host.engine.setup import resolve_device
-    from declip import build_encoder
+    from d2host.engine.precision import Precision
+    from declip.evaluation.options import load_encoder
     from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
-    from declip.models.other_contexts import parse_contexts
+    from declip.models.templates import Templates
 
     for name in ("declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     protocols = choose_protocols(args)
-    encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale)
-    if args.weights == "random":
-        logging.getLogger("catseg").warning("--weights is random: the numbers of such an encoder mean nothing")
-    device = resolve_device(args.device)
-    encoder.to(device).eval()
+    encoder, contexts = load_encoder(args)
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
         precision=Precision(args.precision),
@@ -51,7 +43,6 @@ def main(args: argparse.Namespace) -> None:
         num_workers=args.num_workers,
         cache=args.cache,
     )
-    contexts = parse_contexts(args.contexts or [encoder.context.value], args.proxy_weights, device)
     evaluate_zero_shot(encoder, contexts, protocols, args.output, options)
 
 
@@ -77,13 +68,8 @@ def choose_protocols(args: argparse.Namespace) -> dict[str, Protocol]:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_encoder_options(parser)
     add = parser.add_argument
-    add("--encoder", required=True, help="an open_clip model name, or nano")
-    add("--weights", required=True, help="a weight file, an open_clip tag, nano-clip, nano-declip, or random")
-    kinds = ", ".join([*(kind.value for kind in ContextType), "neighbours", "proxy:<foundation model>"])
-    add("--contexts", nargs="+", help=f"how the last block attends, a row each: {kinds} (default: as the weights)")
-    add("--proxy-weights", help="of the proxies: random, or a weight file (default: as published)")
-    add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--datasets", nargs="+", default=["all"], help=f"all, or any of {', '.join(DATASETS)}, or registered names")
     add("--preset", choices=known_presets(), help="published settings per dataset (default: declip, or nano)")
     add("--short-side", type=arguments.length, help="of the image, pixels (0: as it is)")
@@ -92,35 +78,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--stitch", action="store_const", const=True, help="windows meet in the last block, which sees the whole image")
     add("--logit-scale", type=arguments.number(0, above=True), help="factor on the cosines")
     add("--threshold", type=arguments.number(0, 1), help="least probability of what is not background")
-    add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
-    add("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the image tower")
-    add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add(
-        "--num-gpus",
-        type=arguments.processes,
-        default=1,
-        help="processes of this machine, each with a share of the images",
-    )
-    add(
-        "--windows-at-once", type=arguments.positive, default=16, help="windows encoded together (default: %(default)s)"
-    )
-    add("--images-at-once", type=arguments.positive, default=2, help="images read together (default: %(default)s)")
-    add("--max-images", type=arguments.count, default=0, help="only the first of each dataset (0: all)")
-    add("--num-workers", type=arguments.workers, default=1, help="processes that load images")
-    add(
-        "--visualize",
-        type=arguments.count,
-        default=0,
-        help="images drawn per dataset, with prediction and ground truth",
-    )
-    add("--save-predictions", action="store_true", help="write each prediction as a label PNG named like its image")
-    add(
-        "--cache",
-        type=arguments.output_folder,
-        default=Path("output/class_embeddings"),
-        help="folder that keeps class embeddings",
-    )
-    add("--output", type=arguments.output_folder, default=Path("output/eval_dense"), help="folder of the results")
+    add("--num-gpus", type=arguments.processes, default=1, help="processes here, each with a share of the images")
+    windows = {"default": 16, "help": "windows encoded together (default: %(default)s)"}
+    add("--windows-at-once", type=arguments.positive, **windows)
+    add("--visualize", type=arguments.count, default=0, help="images drawn per dataset, beside their ground truth")
+    add_run_options(parser, images_at_once=2, output="output/eval_dense")
     return parser.parse_args()
 
 

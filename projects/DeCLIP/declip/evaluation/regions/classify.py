@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +37,18 @@ class RegionMethod(str, Enum):
     CROPS = "crops"  # the class token of the crop, at the crop's own resolution
 
 
-Kind = tuple[ContextType | Context, RegionMethod]  # of a region's feature
+class Kind(NamedTuple):
+    """Of a region's feature: how the last block attended, and where in its map the feature comes from."""
+
+    context: ContextType | Context
+    method: RegionMethod
+
+    @property
+    def in_words(self) -> str:
+        """What tables call it."""
+        if self.method is RegionMethod.CROPS:
+            return "class token, crops"
+        return f"{self.context.value}, {self.method.value}"
 
 
 def classify_regions(
@@ -44,7 +56,7 @@ def classify_regions(
 ) -> RegionAccuracy:
     """Name every region of a set by one kind of feature; options as of :func:`compare_regions`."""
     kinds = compare_regions(encoder, regions, side, contexts=(encoder.context,), methods=(method,), **options)
-    return kinds[encoder.context, method]
+    return kinds[Kind(encoder.context, method)]
 
 
 @torch.no_grad()
@@ -80,7 +92,7 @@ def compare_regions(
         save: takes the kind of feature, an image (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores.
 
     Returns:
-        Accuracies by (context type, method).
+        Accuracies by kind.
 
     Raises:
         DataError: an image or a mask cannot be read, or there is no region.
@@ -95,7 +107,7 @@ def compare_regions(
     dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
-    ranks: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    ranks: dict[Kind, list[Tensor]] = {Kind(context, method): [] for context in contexts for method in methods}
     with tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress) as bar:
         for batch in bar:
             for kind, features in _region_features(encoder, batch, contexts, methods).items():
@@ -187,16 +199,16 @@ def _region_features(
     if RegionMethod.CROPS in methods:
         crops = torch.cat([sample["crops"] for sample in batch]).to(device)
         features = torch.cat([encoder.encode_image(encoder.normalize(part)).float() for part in crops.split(64)])
-        return {(context, RegionMethod.CROPS): features for context in contexts}
+        return {Kind(context, RegionMethod.CROPS): features for context in contexts}
     content = _dense_features(encoder, [sample["image"].to(device) for sample in batch], contexts)
-    pooled: dict[Kind, list[Tensor]] = {(context, method): [] for context in contexts for method in methods}
+    pooled: dict[Kind, list[Tensor]] = {Kind(context, method): [] for context in contexts for method in methods}
     for sample, by_context in zip(batch, content, strict=True):
         for context, method in pooled:
             if method is RegionMethod.MASKS:
                 regions = pool_masks(by_context[context], sample["masks"].to(device))
             else:
                 regions = pool_boxes(by_context[context], sample["boxes"].to(device), encoder.patch_size)
-            pooled[context, method].append(regions)
+            pooled[Kind(context, method)].append(regions)
     return {kind: torch.cat(each) for kind, each in pooled.items()}
 
 

@@ -10,32 +10,33 @@ from torch import Tensor
 
 from d2host.engine.atomic import replacing
 from declip.evaluation.regions.accuracy import RegionAccuracy
+from declip.evaluation.regions.classify import Kind
 from declip.evaluation.results import write_csv, write_results
 
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
 
 
 @contextmanager
-def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Callable[[Key, dict, Tensor], None]]:
-    """A file of JSON lines, one per region and key, that is there when the block succeeds.
+def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Callable[[int, Kind, dict, Tensor], None]]:
+    """A file of JSON lines, one per region, side and kind of feature, that is there when the block succeeds.
 
     Yields:
-        What writes the regions of an image: takes the key, the image (``file_name``, K ``labels`` and ``segment_ids``)
-        and its K×T scores. A line has ``features``, ``side``, ``image``, ``segment_id``, ``label``, ``prediction`` and
-        ``top5``: names and scores, the best first.
+        What writes the regions of an image: takes the side it was seen at, the kind of feature, the image
+        (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores. A line has ``features``, ``side``,
+        ``image``, ``segment_id``, ``label``, ``prediction`` and ``top5``: names and scores, the best first.
 
     Raises:
         OSError: the file cannot be written.
     """
 
-    def write(key: Key, sample: dict, scores: Tensor) -> None:
+    def write(side: int, kind: Kind, sample: dict, scores: Tensor) -> None:
         best = scores.float().topk(min(5, scores.shape[1])).indices.cpu()
         scores = scores.float().cpu()
         for row, (segment, label) in enumerate(
             zip(sample["segment_ids"].tolist(), sample["labels"].tolist(), strict=True)
         ):
             top = [[class_names[index], round(scores[row, index].item(), 6)] for index in best[row].tolist()]
-            line = {"features": key[0], "side": key[1], "image": sample["file_name"], "segment_id": segment}
+            line = {"features": kind.in_words, "side": side, "image": sample["file_name"], "segment_id": segment}
             line |= {"label": class_names[label], "prediction": top[0][0], "top5": top}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
