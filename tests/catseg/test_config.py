@@ -68,7 +68,8 @@ def test_what_keys_ask_of_each_other(opts, sentence):
 
 
 def test_windows_that_are_not_used_may_be_anything_a_window_may():
-    get_catseg_cfg("", [f"{WINDOW}.KERNEL", "641", f"{WINDOW}.ENABLED", "False"])
+    cfg = get_catseg_cfg("", [f"{WINDOW}.KERNEL", "641", f"{WINDOW}.ENABLED", "False"])
+    assert cfg.TEST.SLIDING_WINDOW.KERNEL == 641
 
 
 def test_a_tree_filled_by_hand_is_checked_too():

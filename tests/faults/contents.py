@@ -95,7 +95,7 @@ CLASS_LISTS = {
     "no last line end": (b"grass\nsky", FINE),
     "twice": (b"grass\nsky\ngrass\n", REFUSED),
     "twice but for spaces": (b"grass\n  grass \n", REFUSED),
-    "thousands": (b"".join(b"thing %d\n" % number for number in range(3000)), EITHER),
+    "thousands": (b"".join(b"thing %d\n" % number for number in range(1000)), EITHER),
     "long name": (b"x" * 100_000 + b"\nsky\n", EITHER),
     "dollars": (b"$x$\n$\\frac$\n$\n", FINE),
     "line separators": ("grass\u2028sky\x0bsea\x1cice\n".encode(), EITHER),

@@ -23,6 +23,7 @@ from declip.models.weights import save_encoder
 from nanoworld.datasets import SPLITS, _stamp, _write_scene
 from nanoworld.weights import shipped_weights
 from tests.running import run_program
+from tests.tiny_config import tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ("2007_000033", "2007_000042")
@@ -44,27 +45,7 @@ REGIONS = {
     ],
 }
 
-SEGMENTATION = """
-MODEL:
-  DEVICE: cpu
-  ENCODER: {NAME: nano, WEIGHTS: nano-clip, CONTEXT: qk, FINETUNE: full, GRID: 4}
-  TEXT: {PROMPTS: name}
-  SEM_SEG_HEAD:
-    HIDDEN_DIM: 8
-    NUM_LAYERS: 1
-    NUM_HEADS: 2
-    WINDOW_SIZE: 2
-    GUIDANCE_PROJECTED_DIMS: (8, 8)
-    DECODER_DIMS: (8, 4)
-    DECODER_GUIDANCE_DIMS: (8, 8)
-    DECODER_GUIDANCE_PROJECTED_DIMS: (4, 2)
-DATASETS: {TRAIN: [voc_2012_test_sem_seg], TEST: [voc_2012_test_sem_seg]}
-SOLVER: {IMS_PER_BATCH: 2, BASE_LR: 0.0001, CLIP_MULTIPLIER: 0.01, MAX_ITER: 1, CHECKPOINT_PERIOD: 0}
-INPUT: {MIN_SIZE_TRAIN: [48], MIN_SIZE_TEST: 48, CROP: {SIZE: [32, 32]}}
-TEST: {EVAL_PERIOD: 0, SLIDING_WINDOW: {ENABLED: false}}
-DATALOADER: {NUM_WORKERS: 0}
-VERSION: 2
-"""
+SEGMENTATION = tiny_config("nano-clip", "voc_2012_test_sem_seg", batch=2, iterations=1, period=0, side=48, workers=0)
 DISTILLATION = """
 MODEL:
   DEVICE: cpu

@@ -6,28 +6,9 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.tiny_config import tiny_config as tiny_text
 
-TINY = """
-MODEL:
-  DEVICE: cpu
-  ENCODER: {NAME: nano, WEIGHTS: random, CONTEXT: qk, FINETUNE: full, GRID: 4}
-  TEXT: {PROMPTS: name}
-  SEM_SEG_HEAD:
-    HIDDEN_DIM: 8
-    NUM_LAYERS: 1
-    NUM_HEADS: 2
-    WINDOW_SIZE: 2
-    GUIDANCE_PROJECTED_DIMS: (8, 8)
-    DECODER_DIMS: (8, 4)
-    DECODER_GUIDANCE_DIMS: (8, 8)
-    DECODER_GUIDANCE_PROJECTED_DIMS: (4, 2)
-DATASETS: {TRAIN: [nano_val], TEST: [nano_val]}
-SOLVER: {IMS_PER_BATCH: 4, BASE_LR: 0.0001, CLIP_MULTIPLIER: 0.01, MAX_ITER: 6, CHECKPOINT_PERIOD: 2}
-INPUT: {MIN_SIZE_TRAIN: [64], MIN_SIZE_TEST: 64, CROP: {SIZE: [32, 32]}}
-TEST: {EVAL_PERIOD: 0, SLIDING_WINDOW: {ENABLED: false}}
-DATALOADER: {NUM_WORKERS: 1}
-"""
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +19,7 @@ def datasets_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory):
     path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
-    path.write_text(TINY)
+    path.write_text(tiny_text())
     return path
 
 

@@ -41,9 +41,9 @@ def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path):
 def test_a_crash_releases_the_folder_though_its_loading_processes_live_on(tmp_path):
     first = holder(tmp_path, "workers")
     first.kill()
-    first.wait()
+    assert first.wait() == -signal.SIGKILL
     with owned(tmp_path):
-        pass
+        assert (tmp_path / LOCK).is_file()
 
 
 def test_the_folder_is_free_after_a_failure(tmp_path):

@@ -1,5 +1,9 @@
+from functools import reduce
+from operator import getitem
+
 import pytest
 
+from d2host.engine.config_file import decode
 from d2host.engine.errors import ConfigError
 from declip.distill import build_distillation, get_distillation_cfg
 
@@ -51,7 +55,9 @@ def test_what_can_only_fail_later_is_refused_with_its_key(case):
     ],
 )
 def test_what_can_work_is_accepted(overrides):
-    get_distillation_cfg(NANO, overrides)
+    cfg = get_distillation_cfg(NANO, overrides)
+    for name, value in zip(overrides[::2], overrides[1::2], strict=True):
+        assert reduce(getitem, name.split("."), cfg) == decode(value)
 
 
 def test_by_default_nothing_is_validated_and_every_weight_is_that_of_the_paper():

@@ -37,11 +37,19 @@ WRITERS = {
     "legacy.pth": lambda model, path: torch.save(model.state_dict(), path, _use_new_zipfile_serialization=False),
     "script.pt": lambda model, path: torch.jit.script(model).save(str(path)),
 }
+
+
+def loaded_into_towers(load, path):
+    model = Towers()
+    load(path, model)
+    return model.state_dict()
+
+
 LOADERS = {
     "state dict": lambda path: check_state_dict(read_state_dict(path), path),
     "facts": read_metadata,
-    "run": lambda path: load_run(path, Towers()),
-    "weights": lambda path: load_weights(path, Towers()),
+    "run": lambda path: loaded_into_towers(load_run, path),
+    "weights": lambda path: loaded_into_towers(load_weights, path),
 }
 
 
@@ -80,12 +88,16 @@ def damaged(content, seed):
 
 
 def refused_or_usable(content, path):
+    """Every loader refuses a file in one sentence that names it, or what it has loaded is finite."""
     path.write_bytes(content)
     for load in LOADERS.values():
         try:
-            load(path)
+            loaded = load(path)
         except CheckpointError as error:
             assert path.name in str(error) and "\n" not in str(error)
+        else:
+            tensors = [each for each in loaded.values() if isinstance(each, torch.Tensor)]
+            assert all(tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point())
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -61,4 +61,5 @@ def load_encoder(args: argparse.Namespace) -> tuple[DenseCLIP, list[ContextType 
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale).to(device).eval()
     if args.weights == "random":
         logging.getLogger(__name__).warning("--weights is random: the numbers of such an encoder mean nothing")
-    return encoder, parse_contexts(args.contexts or [encoder.context.value], args.proxy_weights, device)
+    names = list(dict.fromkeys(args.contexts or [encoder.context.value]))
+    return encoder, parse_contexts(names, args.proxy_weights, device)

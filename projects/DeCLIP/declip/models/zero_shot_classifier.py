@@ -26,6 +26,7 @@ from declip.models.templates import Templates, check_texts
 from declip.weights.files import read_facts, read_state_dict, save_tensors
 
 EQUAL = 1e-6  # difference of embeddings that rounding may make
+MANY = 20_000  # prompts, from which on encoding them shows a bar
 
 __all__ = ["ClassEmbeddings", "Templates", "cached_names", "embed_names"]
 
@@ -42,7 +43,9 @@ def embed_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates =
     names, device = check_texts(names, "class names"), encoder.pixel_mean.device
     with torch.autocast(device.type, enabled=False):
         functions = list(templates.functions)
-        columns = open_clip.build_zero_shot_classifier(encoder, encoder.tokenize, names, functions, device=device)
+        columns = open_clip.build_zero_shot_classifier(
+            encoder, encoder.tokenize, names, functions, device=device, use_tqdm=len(names) * len(functions) > MANY
+        )
     embeddings = columns.T.float().contiguous()
     _check_directions(encoder, names, embeddings)
     _warn_of_equals(names, embeddings)
