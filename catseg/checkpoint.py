@@ -183,7 +183,8 @@ def state_attention(cfg: CfgNode) -> None:
     """Write into a config how the last block attends, where it leaves that to the weights, in place.
 
     An encoder's weight file says so; the checkpoint of a run has it in the config it was trained with. Then
-    ``config.yaml`` and every checkpoint of the run say so as well, and none of them is evaluated in another way.
+    ``config.yaml`` and every checkpoint of the run say so as well, and none of them is evaluated in another way. Where
+    nobody says it, the log names the default that is taken.
     """
     options = cfg.MODEL.ENCODER
     said, path = {}, resolve_weights(options.WEIGHTS)
@@ -194,9 +195,14 @@ def state_attention(cfg: CfgNode) -> None:
         try:
             said = read_run(cfg.MODEL.WEIGHTS, lazy=True)["training"]["config"]["MODEL"]["ENCODER"]
         except (CheckpointError, KeyError):  # weights alone, which are refused later if they are none
-            return
-    for name in ("CONTEXT", "ATTENTION_SCALE"):
+            said = {}
+    for name, default in (("CONTEXT", "qk"), ("ATTENTION_SCALE", "sqrt_d")):
         options[name] = options[name] or said.get(name) or ""
+        if not options[name] and cfg.MODEL.WEIGHTS:
+            logging.getLogger(__name__).warning(
+                "%s does not say MODEL.ENCODER.%s: %s is taken; give it if the model was trained with another",
+                *(cfg.MODEL.WEIGHTS, name, default),
+            )
 
 
 def load_model_weights(path: str | Path, model: nn.Module) -> None:

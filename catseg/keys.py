@@ -6,7 +6,7 @@ training stand in :mod:`d2host.engine.config`, rules between keys in :mod:`catse
 
 from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS
 from d2host.engine.keys import SWITCH, Choice, Either, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
 from declip.models.templates import Templates
 

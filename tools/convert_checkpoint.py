@@ -16,7 +16,7 @@ import logging
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import CheckpointError, ConfigError
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 
 
 def main(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import DataError
-from declip.models.contexts import ContextType
+from declip.contexts import ContextType
 
 SHOWN = 5  # unreadable images that the last sentence names
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 
 PROGRAMS = (".pt2", ".onnx")
 

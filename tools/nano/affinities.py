@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
-from declip.models.contexts import ContextType
+from declip.contexts import ContextType
 from nanoworld.plugin import NANO_VFM
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "models.attention": ["decoupled_attention"],
         "models.backbone": ["DenseCLIPBackbone"],
-        "models.contexts": ["AttentionScale", "ContextType"],
+        "contexts": ["AttentionScale", "ContextType"],
         "models.encoder": ["DenseCLIP"],
         "models.factory": ["build_encoder"],
         "models.features": ["DenseFeatures"],

@@ -8,7 +8,7 @@ from catseg.modeling.meta_arch import guidance_blocks
 from catseg.modeling.reference import dense_binary_cross_entropy
 from d2host import build_model
 from d2host.engine.errors import ConfigError, DataError
-from declip.models.contexts import ContextType
+from declip.contexts import ContextType
 from declip.models.factory import build_encoder
 
 

@@ -9,7 +9,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
 import declip
 from d2host.engine.errors import CheckpointError, ConfigError
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import create_clip, load_tokenizer
 from declip.models.weights import save_encoder

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrize
 
-from declip.models.contexts import ContextType
+from declip.contexts import ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.fused import fused_form
 

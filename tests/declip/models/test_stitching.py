@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from d2host.engine.errors import ConfigError
-from declip.models.contexts import ContextType
-from declip.models.other_contexts import NeighbourContext
+from declip.contexts import ContextType
 from declip.models.stitching import encode_stitched
 from declip.models.towers import Tokens
+from declip.other_contexts import NeighbourContext
 
 
 def image(height, width):

@@ -10,8 +10,8 @@ from d2host.engine.errors import ConfigError
 from declip.models.attention import ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
-from declip.models.towers import resample_positions
 from declip.models.towers.select import find_adapter
+from declip.weights.positions import resample_positions
 
 
 @pytest.fixture(scope="module")

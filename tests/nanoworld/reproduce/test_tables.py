@@ -2,7 +2,7 @@ import pytest
 
 from catseg.config import get_catseg_cfg
 from declip.distill import get_distillation_cfg
-from declip.models.other_contexts import parse_contexts
+from declip.other_contexts import parse_contexts
 from nanoworld.reproduce import TABLES, RowKind
 
 ROWS = [row for table in TABLES.values() for row in table.rows]

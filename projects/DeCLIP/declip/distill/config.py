@@ -8,9 +8,9 @@ from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS, check_warmup
 from d2host.engine.config_file import read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, check_keys, group, with_defaults
+from declip.contexts import AttentionScale, ContextType
 from declip.losses.base import StudentFeature
 from declip.losses.correlation import DISTANCES
-from declip.models.contexts import AttentionScale, ContextType
 
 KEYS: Keys = {
     **with_defaults(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from d2host.engine import arguments
 from d2host.engine.precision import Precision
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.models.templates import Templates
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_encoder(args: argparse.Namespace) -> tuple[DenseCLIP, list[ContextType 
     """
     from d2host.engine.setup import resolve_device
     from declip import build_encoder
-    from declip.models.other_contexts import parse_contexts
+    from declip.other_contexts import parse_contexts
 
     device = resolve_device(args.device)
     encoder = build_encoder(args.encoder, args.weights, attention_scale=args.attention_scale).to(device).eval()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 
 __all__ = ["AttentionScale", "Context", "ContextType", "decoupled_attention"]
 
@@ -62,7 +62,7 @@ def decoupled_attention(
 
 
 class Context(nn.Module, ABC):
-    """What the patches of a last block attend by, if not its own projections (:mod:`declip.models.other_contexts`).
+    """What the patches of a last block attend by, if not its own projections (:mod:`declip.other_contexts`).
 
     Attributes:
         value: its name, as in tables and on command lines.

@@ -14,13 +14,12 @@ from torch import Tensor
 from d2host import BACKBONE_REGISTRY, Backbone, CfgNode, ShapeSpec, configurable
 from d2host.engine.errors import ConfigError
 from d2host.engine.keys import Choice, Integer, Key, Keys, Many, Text, check_keys, declare, group
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
 
 DENSE, BLOCK = "dense", "block"  # block3: the output of block 3, from 0
-
 
 KEYS: Keys = group(
     "MODEL.ENCODER",
@@ -100,6 +99,11 @@ class DenseCLIPBackbone(Backbone):
         weights = options.WEIGHTS or (RANDOM if cfg.MODEL.WEIGHTS else "")  # a whole model brings its encoder's
         if not weights:
             raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
+        if not (options.WEIGHTS or (options.CONTEXT and options.ATTENTION_SCALE)):
+            raise ConfigError(
+                "MODEL.ENCODER.CONTEXT and ATTENTION_SCALE are to be given with the weights of a whole model, which do "
+                "not say them"
+            )
         encoder = build_encoder(options.NAME, weights, options.CONTEXT or None, options.ATTENTION_SCALE or None)
         apply_finetuning(encoder, FinetunePolicy(options.FINETUNE))
         for key, statistic in (("PIXEL_MEAN", encoder.pixel_mean), ("PIXEL_STD", encoder.pixel_std)):

@@ -20,8 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from d2host.engine.errors import ConfigError
+from declip.contexts import AttentionScale, ContextType
 from declip.models.attention import Context, decoupled_attention
-from declip.models.contexts import AttentionScale, ContextType
 from declip.models.features import DenseFeatures
 from declip.models.templates import check_texts
 from declip.models.towers import Tokens, select_tower
@@ -131,7 +131,7 @@ class DenseCLIP(nn.Module):
             ConfigError: as :meth:`encode_dense`, or the tower has no class token where a context type needs one.
 
         >>> import declip
-        >>> from declip.models.contexts import ContextType
+        >>> from declip.contexts import ContextType
         >>> encoder = declip.build_encoder("nano", "nano-clip")
         >>> both = encoder.encode_contexts(torch.zeros(1, 3, 64, 64), [ContextType.QK, ContextType.VANILLA])
         >>> [len(features.context) for features in both.values()]

@@ -11,7 +11,7 @@ from torch import nn
 
 from d2host.engine.errors import ConfigError, in_brief
 from d2host.engine.tensors import check_state_dict
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.towers.select import advice
 from declip.models.weights import load_encoder_weights

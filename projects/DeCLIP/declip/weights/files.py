@@ -16,7 +16,7 @@ from torch import Tensor
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import CheckpointError, in_brief
 from d2host.engine.tensors import check_state_dict, load_pickled
-from declip.models.contexts import AttentionScale, ContextType
+from declip.contexts import AttentionScale, ContextType
 from declip.weights.torchscript import is_torchscript, read_torchscript
 
 FORMAT = "declip-encoder-1"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from declip.models.towers import resample_positions
+from declip.weights.positions import resample_positions
 
 CATSEG_PREFIX = "sem_seg_head.predictor.clip_model."
 WIDEST_OPENAI = 1024  # channels of OpenAI's largest image tower; CAT-Seg's wider ones are open_clip's

@@ -1,6 +1,6 @@
 """Tower adapters: one small class per anatomy says how to embed patches, run blocks and reach the last block."""
 
-from declip.models.towers.base import ImageTower, Tokens, resample_positions
+from declip.models.towers.base import ImageTower, Tokens
 from declip.models.towers.openclip import OpenCLIPTower
 from declip.models.towers.select import select_tower
 from declip.models.towers.text import TextTower
@@ -14,6 +14,5 @@ __all__ = [
     "TextTower",
     "Tokens",
     "VitTower",
-    "resample_positions",
     "select_tower",
 ]

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from open_clip.transformer import AttentionalPooler, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from declip.models.towers.base import ImageTower, Tokens, resample_positions
+from declip.models.towers.base import ImageTower, Tokens
+from declip.weights.positions import resample_positions
 
 
 class OpenCLIPTower(ImageTower):

@@ -19,7 +19,8 @@ from timm.models.eva import EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from declip.models.towers.base import ImageTower, Tokens, resample_positions
+from declip.models.towers.base import ImageTower, Tokens
+from declip.weights.positions import resample_positions
 
 
 class VitTower(ImageTower):

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from d2host.engine.errors import ConfigError
-from declip.models import other_contexts
-from declip.models.contexts import ContextType
-from declip.models.other_contexts import NeighbourContext, ProxyContext, parse_contexts
+from declip import other_contexts
+from declip.contexts import ContextType
+from declip.other_contexts import NeighbourContext, ProxyContext, parse_contexts
 
 GRID = (4, 6)
 
