@@ -3,15 +3,30 @@
 Shape legend
     image   H×W×3 uint8 RGB          sem_seg  H×W int64
 
-Every function draws from the generator it is given and from nothing else. Label maps are resized and padded in
-int32, so that labels above 255 survive.
+Every function draws from the generator it is given and from nothing else.
 """
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as transforms
+
+from declip.data.mapper import resize_labels
 
 PAD_VALUE = 128  # grey, of image pixels beyond the border
 CROP_TRIES = 10
+
+
+def resize(image: np.ndarray, sem_seg: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels at (h, w): bilinear with antialiasing, and each label that of the nearest pixel.
+
+    Torchvision's kernel on uint8, five times as fast as PIL's, which evaluation uses; their pixels differ by two grey
+    levels of 255 at most.
+    """
+    if sem_seg.shape == size:
+        return image, sem_seg
+    pixels = transforms.resize(torch.from_numpy(image).permute(2, 0, 1), list(size), antialias=True)
+    return pixels.permute(1, 2, 0).numpy(), resize_labels(sem_seg, size)
 
 
 def random_crop(
@@ -32,10 +47,10 @@ def random_crop(
         top = int(rng.integers(image.shape[0] - size[0] + 1))
         left = int(rng.integers(image.shape[1] - size[1] + 1))
         window = sem_seg[top : top + size[0], left : left + size[1]]
-        counts = np.unique(window[window != ignore_label], return_counts=True)[1]
-        if single_category_max_area >= 1 or (
-            len(counts) > 1 and counts.max() < counts.sum() * single_category_max_area
-        ):
+        if single_category_max_area >= 1:
+            break
+        counts = np.bincount(window[window != ignore_label])
+        if np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * single_category_max_area:
             break
     return image[top : top + size[0], left : left + size[1]], window
 
@@ -68,28 +83,23 @@ def color_jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     def chance() -> bool:
         return rng.random() < 0.5
 
+    picture = Image.fromarray(image)
     if chance():
-        image = _affine(image, 1.0, rng.uniform(-32, 32))
+        picture = picture.point(_affine(1.0, rng.uniform(-32, 32)) * 3)
     contrast_first = chance()
     if contrast_first and chance():
-        image = _affine(image, rng.uniform(0.5, 1.5), 0.0)
-    image = _jitter_saturation_and_hue(
-        image, rng.uniform(0.5, 1.5) if chance() else 1.0, rng.uniform(-18, 18) / 180 if chance() else 0.0
-    )
+        picture = picture.point(_affine(rng.uniform(0.5, 1.5), 0.0) * 3)
+    saturation = rng.uniform(0.5, 1.5) if chance() else 1.0
+    hue = rng.uniform(-18, 18) / 180 if chance() else 0.0
+    if saturation != 1.0 or hue != 0.0:
+        turned = [(value + round(hue * 256)) % 256 for value in range(256)]
+        tables = turned + _affine(saturation, 0.0) + _affine(1.0, 0.0)
+        picture = picture.convert("HSV").point(tables).convert("RGB")
     if not contrast_first and chance():
-        image = _affine(image, rng.uniform(0.5, 1.5), 0.0)
-    return image
+        picture = picture.point(_affine(rng.uniform(0.5, 1.5), 0.0) * 3)
+    return np.asarray(picture)
 
 
-def _affine(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
-    table = (np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8)
-    return table[image]
-
-
-def _jitter_saturation_and_hue(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
-    if saturation == 1.0 and hue == 0.0:
-        return image
-    hsv = np.array(Image.fromarray(image).convert("HSV"))
-    hsv[..., 0] = (np.arange(256) + round(hue * 256)).astype(np.uint8)[hsv[..., 0]]
-    hsv[..., 1] = _affine(hsv[..., 1], saturation, 0.0)
-    return np.asarray(Image.fromarray(hsv, mode="HSV").convert("RGB"))
+def _affine(factor: float, offset: float) -> list[int]:
+    """What becomes of each value of a channel."""
+    return (np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8).tolist()

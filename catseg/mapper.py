@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catseg.augmentation import color_jitter, random_crop, random_flip
-from declip.data.mapper import resize_shortest_edge, to_tensor
+from catseg.augmentation import color_jitter, random_crop, random_flip, resize
+from declip.data.mapper import shortest_edge_size, to_tensor
 from declip.data.reading import LabelFormat, check_same_size, read_image
 
 
@@ -63,9 +63,10 @@ class TrainMapper:
         sem_seg = self.labels.read(dataset_dict["sem_seg_file_name"])
         label_name = f"label file {dataset_dict['sem_seg_file_name']}"
         check_same_size(image.shape[:2], sem_seg.shape, dataset_dict["file_name"], label_name)
-        sem_seg = np.where(sem_seg == self.labels.ignore_label, self.ignore_value, sem_seg)
-        size = int(rng.choice(self.min_sizes))
-        image, sem_seg = resize_shortest_edge(image, sem_seg, size, self.max_size)
+        if self.ignore_value != self.labels.ignore_label:
+            sem_seg = np.where(sem_seg == self.labels.ignore_label, self.ignore_value, sem_seg)
+        size = shortest_edge_size(sem_seg.shape, int(rng.choice(self.min_sizes)), self.max_size)
+        image, sem_seg = resize(image, sem_seg, size)
         if self.crop_size:
             area = self.single_category_max_area
             image, sem_seg = random_crop(image, sem_seg, self.crop_size, area, self.ignore_value, rng)

@@ -38,22 +38,14 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return labels.take(columns, axis=1).take(rows, axis=0)
 
 
-def resize_shortest_edge(
-    image: np.ndarray, sem_seg: np.ndarray | None, size: int, max_size: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scale so that the shorter side is ``size``, or the longer ``max_size`` where that is less.
+def shortest_edge_size(size: tuple[int, int], short_side: int, most: int) -> tuple[int, int]:
+    """(H, W) scaled so that the shorter side is ``short_side``, or the longer ``most`` where that is less.
 
-    Bilinear (with PIL's antialiasing) for the image, nearest for labels.
+    >>> shortest_edge_size((480, 640), 384, 2048), shortest_edge_size((480, 6400), 384, 2048)
+    ((384, 512), (154, 2048))
     """
-    height, width = image.shape[:2]
-    scale = min(size / min(height, width), max_size / max(height, width))
-    new_size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    if new_size != (width, height):
-        image = resize_image(image, new_size[::-1])
-        if sem_seg is not None:
-            labels = Image.fromarray(sem_seg.astype(np.int32)).resize(new_size, Image.Resampling.NEAREST)
-            sem_seg = np.asarray(labels).astype(np.int64)
-    return image, sem_seg
+    scale = min(short_side / min(size), most / max(size))
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class TestMapper:
         """An image H×W×3 uint8 → ``image`` 3×h×w, and ``height`` and ``width`` as they were."""
         height, width = image.shape[:2]
         if self.min_size:
-            image, _ = resize_shortest_edge(image, None, self.min_size, self.max_size)
+            image = resize_image(image, shortest_edge_size((height, width), self.min_size, self.max_size))
         elif self.most_pixels:
             shrunk = min((self.most_pixels / (height * width)) ** 0.5, 1) * max(height, width)
             image = resize_image(image, fitted((height, width), min(self.max_size, round(shrunk))))
