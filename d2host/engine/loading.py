@@ -2,13 +2,11 @@
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from d2host import comm
 from d2host.engine.endings import postponed
 from d2host.engine.errors import ConfigError, DataError, DeclipError
+from d2host.engine.packing import pack, unpack
 from d2host.engine.sampler import ResumableSampler
 
 WORKERS_PER_CPU = 16  # at most: more cost memory, and load nothing sooner
@@ -41,7 +40,7 @@ class ListLoader(DataLoader):
         while True:
             try:
                 batch = next(batches, None)
-                batch = pickle.loads(batch) if isinstance(batch, bytes) else batch
+                batch = unpack(batch) if isinstance(batch, bytes) else batch
             except (RuntimeError, OSError, EOFError) as error:  # of a worker, or for want of one
                 dead = next((worker for worker in workers if not worker.is_alive()), None)
                 if dead is None:
@@ -181,13 +180,13 @@ def _collate(samples: list) -> list | bytes:
     if get_worker_info() is None:
         return samples
     try:
-        return bytes(ForkingPickler.dumps(samples))
+        return pack(samples)
     except (OSError, RuntimeError) as error:
         sentence = (
             f"a loading process cannot hand over its batch ({error}): enlarge the shared memory (/dev/shm, in Docker "
             "--shm-size) or the number of open files (ulimit -n), or set DATALOADER.NUM_WORKERS 0"
         )
-        return bytes(ForkingPickler.dumps([DataError(sentence)]))
+        return pack([DataError(sentence)])
 
 
 def _leave_endings_to_parent(worker: int) -> None:
