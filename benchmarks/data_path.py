@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 from catseg.loader import TrainDataset
 from catseg.mapper import TrainMapper
 from d2host.engine.loading import endless_loader
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.data.reading import LabelFormat
 from declip.distill.dataset import DistillationDataset
 from declip.distill.views import DistillationViews, ViewSizes, draw_grid, grid_boxes

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d2host.engine.precision import Precision
 from declip import build_encoder
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.distill.dataset import DistillationDataset
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy

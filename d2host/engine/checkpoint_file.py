@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from d2host.engine.errors import CheckpointError
 from d2host.engine.tensors import check_state_dict, load_pickled
 
-TRAINING = {"iteration": int, "optimizer": dict, "scaler": dict, "generators": list, "metrics": list, "config": dict}
-LATER = {"metrics": [], "config": {}}  # what checkpoints of earlier versions lack
+TRAINING = {
+    **{"iteration": int, "optimizer": dict, "scaler": dict, "generators": list, "metrics": list, "config": dict},
+    "places": list,
+}
+LATER = {"metrics": [], "config": {}, "places": []}  # what checkpoints of earlier versions lack
 
 
 def peek_iteration(path: Path) -> int:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from d2host import comm
 from d2host.engine.endings import postponed
@@ -149,7 +149,8 @@ def list_loader(dataset: Dataset, num_workers: int = 0, **kwargs: Any) -> ListLo
     """A loader of lists of samples; its own generator keeps it from drawing on the one that training depends on.
 
     Args:
-        dataset: of samples by address; a :class:`d2host.engine.errors.DeclipError` of one is raised by the loader.
+        dataset: of samples by address; a :class:`d2host.engine.errors.DeclipError` of one is raised by the loader. An
+            iterable dataset gives lists of samples, and such an error as one of them.
         num_workers: processes that load, at most 16 per CPU; 0: this one.
         kwargs: further arguments of :class:`torch.utils.data.DataLoader`.
 
@@ -166,7 +167,7 @@ def list_loader(dataset: Dataset, num_workers: int = 0, **kwargs: Any) -> ListLo
             f"{most}, {WORKERS_PER_CPU} per CPU"
         )
     return ListLoader(
-        _CatchingDataset(dataset),
+        dataset if isinstance(dataset, IterableDataset) else _CatchingDataset(dataset),
         num_workers=num_workers,
         collate_fn=_collate,
         worker_init_fn=_leave_endings_to_parent,

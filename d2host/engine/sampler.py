@@ -1,11 +1,18 @@
 """Which sample comes when: an endless order that depends on the seed and the position alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from d2host.engine.errors import DataError
+
+
+def shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers below ``size`` in an order drawn from (seed, epoch)."""
+    # a key of the sequence, not a part of its entropy: (seed, epoch) and (seed, epoch, 0) are the same entropy
+    sequence = np.random.SeedSequence(seed, spawn_key=(epoch,))
+    return np.random.default_rng(sequence).permutation(size)
 
 
 class ResumableSampler(Sampler[tuple[int, int]]):
@@ -54,13 +61,6 @@ class ResumableSampler(Sampler[tuple[int, int]]):
             for offset in range(position, position + self.batch_size):
                 if offset // self.size != epoch:
                     epoch = offset // self.size
-                    order = self._order(epoch)
+                    order = shuffled(self.size, self.seed, epoch) if self.shuffle else range(self.size)
                 yield epoch, int(order[offset % self.size])
             position += self.batch_size * self.world_size
-
-    def _order(self, epoch: int) -> Sequence[int]:
-        if not self.shuffle:
-            return range(self.size)
-        # a key of the sequence, not a part of its entropy: (seed, epoch) and (seed, epoch, 0) are the same entropy
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(epoch,))
-        return np.random.default_rng(sequence).permutation(self.size)

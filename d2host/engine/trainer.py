@@ -27,6 +27,7 @@ from d2host.engine.checkpoint import FINAL, RunCheckpointer
 from d2host.engine.checkpoint_file import load_run, load_weights
 from d2host.engine.errors import CheckpointError, OutputError, TrainingError
 from d2host.engine.hooks import CheckpointHook, MetricsHook, TerminationHook, forget_metrics_from
+from d2host.engine.lanes import Place
 from d2host.engine.optimizer import restore_optimizer
 from d2host.engine.options import TrainingOptions
 from d2host.engine.parallel import average_over_processes, losing_no_process, parallelize, unwrap
@@ -44,7 +45,8 @@ class Trainer(TrainerBase):
     moment: after the step, and before what follows a checkpoint, which is what :meth:`export_beside` writes, the
     evaluation and the metrics of the iteration. A run that goes on from a checkpoint does these again, then the next
     step: whenever it was killed, it leaves what an undisturbed run does. Which samples come next follows from the
-    iteration, so the loader is built for the iteration to start with.
+    iteration, so the loader is built for the iteration to start with; of lanes (:mod:`d2host.engine.lanes`) it follows
+    from ``places``, those of all processes, which the checkpoint keeps.
 
     Subclasses give the batches (:meth:`build_train_loader`), :meth:`evaluate` and :meth:`export_beside`.
 
@@ -62,6 +64,8 @@ class Trainer(TrainerBase):
         self.scheduler = self._schedule(0)
         self.checkpointer = RunCheckpointer(options.output_dir, options.keep)
         self.scaler = options.precision.grad_scaler(self.device)
+        self.places: list[Place] = []  # of all processes, where the checkpoint has them that the run goes on from
+        self._places: list[Place] = []  # of this one, behind its last batch
         self._batches = iter(())
         self._restored: dict = {}  # what is left to restore of the checkpoint that the run goes on from
         self._after_checkpoint: list[HookBase] = []  # what an iteration does once its checkpoint is saved
@@ -164,6 +168,7 @@ class Trainer(TrainerBase):
             batch = next(self._batches)
             waited += time.perf_counter() - fetching
             images += len(batch)
+            self._places = [sample["place"] for sample in batch if "place" in sample]
             files += [str(sample.get("file_name", "")) for sample in batch]
             with losing_no_process():
                 losses = self._backward(batch, synchronize=step == steps - 1)
@@ -222,6 +227,7 @@ class Trainer(TrainerBase):
             "iteration": self.iter,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "places": [tuple(place) for places in comm.gather(self._places) for place in places] or self.places,
             "generators": comm.gather(random_state(self.device)),
             "metrics": recent_metrics(self.storage),
             "config": dict(self.options.config),
@@ -238,7 +244,7 @@ class Trainer(TrainerBase):
         """
         state = load_run(checkpoint, unwrap(self.model))
         self._restored = {key: state[key] for key in ("metrics", "generators")}
-        start_iter = state["iteration"] + 1
+        start_iter, self.places = state["iteration"] + 1, state["places"]
         restore_optimizer(self.optimizer, state["optimizer"], checkpoint)
         self.scheduler = self._schedule(start_iter)
         try:

@@ -1,9 +1,11 @@
 """The distillation command line, as a user runs it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -77,6 +79,25 @@ def test_a_killed_run_ends_with_the_same_weights_and_metrics(finished, tool, pyt
     whole, resumed = (load_file(folder / "declip.safetensors") for folder in (finished, tmp_path))
     assert all((whole[name] == resumed[name]).all() for name in whole)
     assert losses(tmp_path)[5] == losses(finished)[5]
+
+
+def test_a_run_goes_on_where_it_left_the_shards(finished, tool, datasets_root, losses, tmp_path):
+    """With other numbers of workers, and from the middle of shards."""
+    images = sorted(datasets_root.rglob("nano/val/images/*"))[:10]
+    for shard in range(3):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as file:
+            for image in images[shard::3]:
+                file.add(image, image.name)
+    shards = [*TINY, "DATASETS.IMAGES", f"{tmp_path}/{{0..2}}.tar"]
+    assert tool("train_declip.py", *shards, "OUTPUT_DIR", tmp_path / "whole").returncode == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    (tmp_path / "resumed/last_checkpoint").write_text("model_0000003.pth")
+    options = ("--resume", *shards, "OUTPUT_DIR", tmp_path / "resumed", "DATALOADER.NUM_WORKERS", "0")
+    result = tool("train_declip.py", *options)
+    assert result.returncode == 0, result.stderr
+    whole, resumed = (load_file(tmp_path / folder / "declip.safetensors") for folder in ("whole", "resumed"))
+    assert all((whole[name] == resumed[name]).all() for name in whole)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "resumed")
 
 
 def test_two_processes_give_the_losses_of_one(finished, tool, python, losses, tmp_path):

@@ -1,5 +1,4 @@
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ import torch
 from PIL import Image
 
 from d2host.engine.errors import DataError
-from declip.data.image_sources import ImageRecord, list_images
+from declip.data.image_sources import list_images
 from declip.distill.dataset import DistillationDataset, UnreadableImages
 from declip.distill.views import DistillationViews, ViewSizes
 from declip.plugins import Plugin, PluginDataset
@@ -24,7 +23,7 @@ def folder(tmp_path):
 
 
 def names(records):
-    return [record.name.rsplit("/", 1)[-1] for record in records]
+    return [record.path.rsplit("/", 1)[-1] for record in records]
 
 
 def test_a_folder_is_searched_recursively_in_order(folder):
@@ -38,16 +37,6 @@ def test_a_coco_json_and_a_text_list_name_files_relative_to_a_root(folder):
     listing.write_text("# chosen\n1.png\n\n3.png\n")
     records = list_images(str(listing), image_root=str(folder))
     assert names(records) == ["1.png", "3.png"] and records[0].read().shape == (3, 20, 30)
-
-
-def test_shards_give_their_images_by_position(folder, tmp_path):
-    for shard in range(2):
-        with tarfile.open(tmp_path / f"shard-{shard}.tar", "w") as tar:
-            tar.add(folder / "notes.txt", "notes.txt")
-            tar.add(folder / f"{shard}.png", f"{shard}.png")
-    records = list_images(str(tmp_path / "shard-*.tar"))
-    assert names(records) == ["shard-0.tar:0.png", "shard-1.tar:1.png"]
-    assert torch.equal(records[1].read(), ImageRecord(str(folder / "1.png")).read())
 
 
 def test_the_dataset_of_a_plugin_is_a_source(tmp_path, monkeypatch):
@@ -114,7 +103,6 @@ def test_a_root_that_is_no_folder_is_refused(folder):
     [
         ("none.json", '{"annotations": []}', "is no COCO annotation file"),
         ("none.txt", "\n", "no image found in"),
-        ("bad.tar", "no tar", "is no uncompressed tar file"),
     ],
 )
 def test_sources_without_images_are_refused(name, content, sentence, tmp_path):
@@ -126,13 +114,6 @@ def test_sources_without_images_are_refused(name, content, sentence, tmp_path):
 def test_a_missing_source_names_the_kinds_there_are(tmp_path):
     with pytest.raises(DataError, match="does not exist: give a folder, a COCO"):
         list_images(str(tmp_path / "gone"))
-
-
-def test_large_jpegs_are_decoded_smaller_but_never_below_the_wanted_side(tmp_path):
-    Image.fromarray(np.zeros((400, 800, 3), np.uint8)).save(tmp_path / "big.jpg")
-    record = ImageRecord(str(tmp_path / "big.jpg"))
-    assert record.read().shape == (3, 400, 800)
-    assert record.read(least_side=100).shape == (3, 100, 200)
 
 
 def dataset(records):

@@ -1,3 +1,4 @@
+import io
 import re
 import struct
 import tarfile
@@ -11,10 +12,11 @@ from PIL import Image
 from catseg.mapper import TrainMapper
 from d2host.engine.errors import DataError
 from declip.data import mapper as mappers
-from declip.data.image_sources import ImageRecord, list_images
+from declip.data.image_list import ImageRecord
 from declip.data.preparation.check import check_pair
 from declip.data.reading import LabelFormat, read_array, read_image, read_sem_seg, upright_rgb
 from declip.data.region_sets import RegionImage
+from declip.data.shards import read_shard
 
 
 def chunk(kind, data):
@@ -196,14 +198,15 @@ def test_a_wholly_transparent_image_is_refused(tmp_path):
 def in_a_shard(path):
     with tarfile.open(path.with_suffix(".tar"), "w") as tar:
         tar.add(path, path.name)
-    return list_images(str(path.with_suffix(".tar")))[0]
+    ((_, name, content),) = read_shard(str(path.with_suffix(".tar")))
+    return read_image(io.BytesIO(content), name=name)
 
 
 READERS = {
     "reader": read_image,
     "image source": lambda path: ImageRecord(str(path)).read().permute(1, 2, 0).numpy(),
     "image source, decoded at half its size": lambda path: ImageRecord(str(path)).read(15).permute(1, 2, 0).numpy(),
-    "shard": lambda path: in_a_shard(path).read().permute(1, 2, 0).numpy(),
+    "shard": in_a_shard,
     "regions": lambda path: RegionImage(str(path), *[torch.zeros(0)] * 3).image().permute(1, 2, 0).numpy(),
     "test images": lambda path: mappers.TestMapper(0, 0)({"file_name": str(path)})["image"].permute(1, 2, 0).numpy(),
 }

@@ -7,8 +7,8 @@ from PIL import Image
 
 from d2host.engine.errors import DataError
 from declip.data import opening
-from declip.data.image_sources import list_images
-from declip.data.shards import expand_braces, find_shards, list_members
+from declip.data.reading import read_image
+from declip.data.shards import are_shards, expand_braces, find_shards, read_shard
 
 
 def jpeg(shade=0):
@@ -28,12 +28,32 @@ def write(path, names, **options):
 
 
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_members_are_read_by_position_whatever_the_format(kind, tmp_path):
-    names = ["0.jpg", "d" * 99 + "/1.jpg", "deep/2.JPG", "\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", "x.txt", "._0.jpg"]
-    write(tmp_path / "s.tar", names, format=kind)
-    records = list_images(str(tmp_path / "s.tar"))
-    assert [record.member for record in records] == names[:4]
-    assert [round(record.read().float().mean().item()) for record in records] == [0, 1, 2, 3]
+def test_images_come_as_they_are_stored_whatever_the_format(kind, tmp_path):
+    names = ["0.jpg", "d" * 99 + "/1.jpg", "x.txt", "deep/2.JPG", "._0.jpg", "\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"]
+    shard = str(write(tmp_path / "s.tar", names, format=kind))
+    images = list(read_shard(shard))
+    assert [(number, name) for number, name, _ in images] == [
+        (number, f"{shard}:{names[place]}") for number, place in enumerate((0, 1, 3, 5))
+    ]
+    assert [round(read_image(io.BytesIO(content)).mean()) for *_, content in images] == [0, 1, 3, 5]
+    assert [number for number, *_ in read_shard(shard, 1, 2)] == [1, 3] and not list(read_shard(shard, 4))
+
+
+def test_shards_of_the_library_are_read_and_those_elsewhere_fetched_by_it(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.TarWriter(str(tmp_path / "000.tar")) as writer:
+        for number in range(3):
+            writer.write({"__key__": f"{number:03d}", "jpg": jpeg(number), "txt": "a caption", "json": {"width": 8}})
+    (shard,), (address,) = (
+        find_shards(str(tmp_path / "{000..000}.tar")),
+        find_shards(f"pipe:cat {tmp_path}/{{000..000}}.tar"),
+    )
+    assert are_shards(shard) and are_shards(address)
+    assert [content for *_, content in read_shard(address)] == [content for *_, content in read_shard(shard)]
+    assert [content for *_, content in read_shard(shard)] == [jpeg(number) for number in range(3)]
+    for gone in (f"pipe:cat {tmp_path}/gone.tar 2> /dev/null", f"pipe:head -c 900 {shard}"):
+        with pytest.raises(DataError, match=r"cannot be fetched|is no uncompressed tar file|damaged or cut off"):
+            list(read_shard(gone))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +87,7 @@ def test_patterns_find_the_shards_there_are_and_miss_none_they_name(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name, ["x.jpg"])
     found = {
-        pattern: [str(path.relative_to(tmp_path)) for path in find_shards(f"{tmp_path}/{pattern}")]
+        pattern: [os.path.relpath(path, tmp_path) for path in find_shards(f"{tmp_path}/{pattern}")]
         for pattern in ("*/*.tar", "a/{0..1}.tar", "{a,b}/*.tar", "odd{1}.tar", "{a,a}/0.tar")
     }
     assert found == {
@@ -89,9 +109,9 @@ def test_a_shard_cut_anywhere_before_its_end_mark_is_refused(tmp_path):
     for length in [*range(0, end, 131), *range(0, end + 1, 512)]:
         cut.write_bytes(content[:length])
         with pytest.raises(DataError, match=r"cut\.tar is (no uncompressed tar file|damaged or cut off)"):
-            list_members(cut)
+            list(read_shard(str(cut)))
     cut.write_bytes(content[: end + 512])
-    assert len(list_members(cut)) == 4
+    assert len(list(read_shard(str(cut)))) == 4
 
 
 @pytest.mark.parametrize(
@@ -110,8 +130,8 @@ def test_odd_shards_get_one_sentence(make, sentence, tmp_path):
     whole = write(tmp_path / "whole.tar", ["0.jpg"]).read_bytes()
     make(tmp_path / "odd.tar", whole)
     with pytest.raises(DataError, match=sentence):
-        for record in list_images(str(tmp_path / "odd.tar")):
-            record.read()
+        for *_, content in read_shard(str(tmp_path / "odd.tar")):
+            read_image(io.BytesIO(content))
 
 
 def test_links_are_left_out_and_counted(tmp_path, caplog):
@@ -120,24 +140,13 @@ def test_links_are_left_out_and_counted(tmp_path, caplog):
             info = tarfile.TarInfo("link.jpg")
             info.type, info.linkname = kind, "/etc/passwd"
             shard.addfile(info)
-    assert len(list_members(tmp_path / "s.tar")) == 1
+    assert len(list(read_shard(str(tmp_path / "s.tar")))) == 1
     assert "4 links and devices" in caplog.text
 
 
 def test_a_member_is_refused_by_its_size_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("declip.data.shards.MOST_BYTES", 100)
-    (record,) = list_images(str(write(tmp_path / "s.tar", ["0.jpg"])))
+    write(tmp_path / "s.tar", ["0.jpg"])
     with pytest.raises(DataError, match=r"s\.tar:0\.jpg has \d+ bytes, at most 100 are read"):
-        record.read()
+        list(read_shard(str(tmp_path / "s.tar")))
     assert opening.MOST_BYTES == 2**31
-
-
-def test_a_shard_that_changed_since_it_was_listed_is_noticed(tmp_path):
-    records = list_images(str(write(tmp_path / "s.tar", ["0.jpg", "1.jpg"])))
-    write(tmp_path / "s.tar", ["other.jpg", "names.jpg"])
-    for record in records:
-        with pytest.raises(DataError, match="has changed since it was listed"):
-            record.read()
-    (tmp_path / "s.tar").unlink()
-    with pytest.raises(DataError, match=r"s\.tar does not exist"):
-        records[0].read()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2host.engine.errors import DataError
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.data.panoptic import fault_in_segments, is_evaluated, load_panoptic, read_panoptic
 from declip.data.reading import check_same_size
 from declip.plugins import from_plugins

@@ -3,13 +3,18 @@
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from d2host.engine.errors import DataError
 
 MOST_BYTES = 512 * 2**20
 """Of a file that is read whole: COCO's largest annotation file has 450 MB."""
+
+LONGEST_LINE = 2**16
+"""Characters of a line, where lines are read one after the other."""
 
 MOST_VALUES = 60_000_000
 """Of a JSON file, lists, objects and what they hold: COCO's largest annotation file has about 50 million."""
@@ -27,19 +32,42 @@ def read_text(path: str | Path, kind: str, remedy: str, most_bytes: int = MOST_B
     Raises:
         DataError: the file is missing, none (a folder, a pipe), too large, unreadable, or no UTF-8 text.
     """
+    with _faults_of(path, kind, remedy), _opened_text(path, kind, remedy) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise DataError(f"{kind} {path} has {size:,} bytes, at most {most_bytes:,} are read: {remedy}")
+        return file.read()
+
+
+def _opened_text(path: str | Path, kind: str, remedy: str) -> TextIO:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DataError(f"{kind} {path} is no file: {remedy}")
+    return open(path, encoding="utf-8-sig")
+
+
+@contextmanager
+def _faults_of(path: str | Path, kind: str, remedy: str) -> Iterator[None]:
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{kind} {path} is no file: {remedy}")
-        if status.st_size > most_bytes:
-            raise DataError(f"{kind} {path} has {status.st_size:,} bytes, at most {most_bytes:,} are read: {remedy}")
-        return Path(path).read_text(encoding="utf-8-sig")
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{kind} {path} does not exist: {remedy}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{kind} {path} is no UTF-8 text ({error}): save it as UTF-8, or {remedy}") from error
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{kind} {path} cannot be read ({error}): {remedy}") from error
+
+
+def read_lines(path: str | Path, kind: str, remedy: str) -> Iterator[str]:
+    """A text file's lines without their ends, one after the other, of a file of any size; see :func:`read_text`.
+
+    Raises:
+        DataError: as for a text, and where a line is longer than :data:`LONGEST_LINE`.
+    """
+    with _faults_of(path, kind, remedy), _opened_text(path, kind, remedy) as file:
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and line[-1] != "\n":
+                raise DataError(f"{kind} {path} has a line of more than {LONGEST_LINE:,} characters: {remedy}")
+            yield line.rstrip("\n")
 
 
 def read_json(path: str | Path, kind: str, remedy: str) -> Any:

@@ -11,7 +11,8 @@ from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
-from declip.distill.dataset import DistillationDataset
+from declip.data.shards import are_shards, find_shards
+from declip.distill.dataset import DistillationDataset, ShardedViews
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
@@ -39,8 +40,10 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
     if not training and not cfg.TEST.REGIONS:
         raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
     for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
-        pattern = key == "DATASETS.IMAGES" and any(sign in source for sign in "*?[{")
-        if source and not (source in known or pattern or os.path.exists(source)):
+        elsewhere = key == "DATASETS.IMAGES" and are_shards(source)
+        if elsewhere and source not in known:
+            find_shards(source)
+        elif source and not (source in known or os.path.exists(source)):
             raise DataError(f"{key} is '{source}', which does not exist: give a path, or one of {', '.join(known)}")
 
 
@@ -109,7 +112,7 @@ def view_sizes(cfg: CfgNode, student: DenseCLIP, foundation_patch: int = 0, crop
         raise ConfigError(f"INPUT.STUDENT_SIZE or INPUT.CROP_SIZE is impossible: {error}") from error
 
 
-def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
+def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset | ShardedViews:
     """The images of ``DATASETS.IMAGES`` and the views that ``model`` takes.
 
     Raises:
@@ -119,8 +122,10 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
     teachers = model.teachers
     foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
     sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers)
-    records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
-    views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
+    views, source = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS), cfg.DATASETS.IMAGES
+    if are_shards(source):
+        return ShardedViews(find_shards(source), cfg.SOLVER.IMS_PER_BATCH, views, max(cfg.SEED, 0))
+    records = list_images(source, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     return DistillationDataset(records, views, max(cfg.SEED, 0))
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from d2host import CfgNode, comm
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.errors import ConfigError
+from d2host.engine.lanes import lane_loader
 from d2host.engine.loading import endless_loader
 from declip.distill.build import build_dataset, build_regions
-from declip.distill.dataset import UnreadableImages
+from declip.distill.dataset import ShardedViews, UnreadableImages
 from declip.distill.step import Distillation
 from declip.evaluation.regions import RegionSet, classify_regions
 from declip.models.weights import save_encoder
@@ -33,7 +34,8 @@ class DistillationTrainer(Trainer):
     def __init__(self, cfg: CfgNode, model: Distillation, regions: RegionSet | None = None) -> None:
         self.cfg, self.distillation, self.regions = cfg, model, regions
         self.dataset = build_dataset(cfg, model)
-        self.unreadable = UnreadableImages(len(self.dataset))
+        in_shards = isinstance(self.dataset, ShardedViews)
+        self.unreadable = UnreadableImages(None if in_shards else len(self.dataset))
         optimizer = build_optimizer(model, optimizer_options(cfg, model))
         super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
 
@@ -44,13 +46,16 @@ class DistillationTrainer(Trainer):
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""
-        solver = self.cfg.SOLVER
+        solver, num_workers = self.cfg.SOLVER, self.cfg.DATALOADER.NUM_WORKERS
+        if isinstance(self.dataset, ShardedViews):
+            lanes = {"images_per_batch": solver.IMS_PER_BATCH, "num_workers": num_workers, "places": self.places}
+            return self._watch(lane_loader(self.dataset, **lanes))
         loader = endless_loader(
             self.dataset,
             seed=max(self.cfg.SEED, 0),
             images_per_batch=solver.IMS_PER_BATCH,
             accumulation_steps=solver.ACCUMULATION_STEPS,
-            num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+            num_workers=num_workers,
             start_iter=start_iter,
         )
         return self._watch(loader)
