@@ -78,7 +78,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--stitch", action="store_const", const=True, help="windows meet in the last block, which sees the whole image")
     add("--logit-scale", type=arguments.number(0, above=True), help="factor on the cosines")
     add("--threshold", type=arguments.number(0, 1), help="least probability of what is not background")
-    add("--num-gpus", type=arguments.processes, default=1, help="processes here, each with a share of the images")
     windows = {"default": 16, "help": "windows encoded together (default: %(default)s)"}
     add("--windows-at-once", type=arguments.positive, **windows)
     add("--visualize", type=arguments.count, default=0, help="images drawn per dataset, beside their ground truth")

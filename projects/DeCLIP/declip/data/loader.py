@@ -1,5 +1,6 @@
 """Loaders of images to evaluate on: every process takes a share of the dataset."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from torch.utils.data import DataLoader, Dataset
@@ -28,14 +29,17 @@ class MappedDataset(Dataset):
         return self.mapper(self.records[index])
 
 
-def share_of(records: Sequence[dict]) -> Sequence[dict]:
-    """What this process takes of the records; shares are contiguous and differ by one at most.
+def share_of(records: Sequence, batch_size: int = 1) -> Sequence:
+    """What this process takes of the records: whole batches, so that these are the same in any number of processes.
+
+    Shares are contiguous and differ by one batch at most.
 
     >>> share_of([{"image_id": "a"}, {"image_id": "b"}])  # in the only process
     [{'image_id': 'a'}, {'image_id': 'b'}]
     """
     rank, world_size = comm.get_rank(), comm.get_world_size()
-    return records[len(records) * rank // world_size : len(records) * (rank + 1) // world_size]
+    batches = math.ceil(len(records) / batch_size)
+    return records[batches * rank // world_size * batch_size : batches * (rank + 1) // world_size * batch_size]
 
 
 def evaluation_loader(
@@ -49,7 +53,7 @@ def evaluation_loader(
         num_workers: processes that load.
         batch_size: images of a batch.
     """
-    dataset = MappedDataset(share_of(records), mapper)
+    dataset = MappedDataset(share_of(records, batch_size), mapper)
     return list_loader(dataset, num_workers, batch_size=batch_size, shuffle=False)
 
 

@@ -98,7 +98,7 @@ class DistillationTrainer(Trainer):
 
     def evaluate(self) -> dict:
         """Region classification by the encoder that is saved; empty without regions, and on processes other than 0."""
-        if self.regions is None or not comm.is_main_process():
+        if self.regions is None:
             return {}
         encoder, side = self.distillation.encoder(), self.cfg.INPUT.STUDENT_SIZE
         training = encoder.training
@@ -108,6 +108,8 @@ class DistillationTrainer(Trainer):
                 accuracy = classify_regions(encoder, self.regions, side, max_images=self.cfg.TEST.MAX_IMAGES)
         finally:
             encoder.train(training)
+        if accuracy is None:
+            return {}
         results = accuracy.summary()
         logging.getLogger(__name__).info("Region classification: %s", results)
         return {"regions": results}

@@ -20,9 +20,11 @@ def confusion_matrix(prediction: np.ndarray, sem_seg: np.ndarray, num_classes: i
     Returns:
         K×K int64.
     """
-    valid = sem_seg != ignore_label
-    pairs = sem_seg[valid].astype(np.int64) * num_classes + prediction[valid]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    pairs = np.where(sem_seg == ignore_label, num_classes, sem_seg).astype(np.int64, copy=False)
+    pairs *= num_classes  # in a row behind those of classes where nothing counts
+    pairs += prediction
+    counts = np.bincount(pairs.ravel(), minlength=num_classes * (num_classes + 1))
+    return counts[: num_classes**2].reshape(num_classes, num_classes)
 
 
 @dataclass(frozen=True)

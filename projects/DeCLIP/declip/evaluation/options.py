@@ -39,6 +39,7 @@ def add_run_options(parser: argparse.ArgumentParser, images_at_once: int, output
     add = parser.add_argument
     defaults = {"default": images_at_once, "help": "images read together (default: %(default)s)"}
     add("--images-at-once", type=arguments.positive, **defaults)
+    add("--num-gpus", type=arguments.processes, default=1, help="processes here, each with a share of the images")
     add("--max-images", type=arguments.count, default=0, help="only the first of each set (0: all)")
     add("--num-workers", type=arguments.workers, default=1, help="processes that load images")
     add("--save-predictions", action="store_true", help="write what is predicted, image by image")

@@ -1,7 +1,8 @@
 """The evaluator of semantic segmentation: predictions of a dataset against its label files."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -17,6 +18,7 @@ from declip.data.reading import LabelFormat
 from declip.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
 from declip.evaluation.results import finite, write_csv, write_json
 
+WRITERS, MOST_WAITING = 2, 16  # threads that write predictions, and predictions that wait for them
 MOST_CLASSES = 10_000  # whose confusion matrix takes 0.8 GB
 
 
@@ -58,6 +60,7 @@ class SemSegEvaluator(DatasetEvaluator):
             if not all(0 <= index < len(self.class_names) for index in classes):
                 raise DataError(f"class group '{group}' names classes beyond the {len(self.class_names)}: correct it")
         self._claimed: dict[Path, str] = {}
+        self._threads = ThreadPoolExecutor(WRITERS, "predictions")  # beside which the next image is predicted
         self.reset()
 
     @classmethod
@@ -78,6 +81,7 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget all counts."""
+        self._writes: deque[Future] = deque()
         self._confusion, self._images = np.zeros((len(self.class_names),) * 2, dtype=np.int64), 0
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
@@ -103,8 +107,9 @@ class SemSegEvaluator(DatasetEvaluator):
             self._images += 1
             if self.save_predictions and self.output_folder:
                 kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
-                with replacing(self._claim(sample)) as file:
-                    Image.fromarray(prediction.astype(kind)).save(file)
+                self._writes.append(self._threads.submit(write_labels, prediction.astype(kind), self._claim(sample)))
+                if len(self._writes) > MOST_WAITING:
+                    self._writes.popleft().result()
 
     def _claim(self, sample: dict) -> Path:
         """Where the prediction for a sample goes, and for no other."""
@@ -145,6 +150,8 @@ class SemSegEvaluator(DatasetEvaluator):
         Raises:
             DataError: there was no image.
         """
+        while self._writes:
+            self._writes.popleft().result()
         confusions, counts = comm.gather(self._confusion), comm.gather(self._images)
         if not comm.is_main_process():
             return None
@@ -165,6 +172,12 @@ class SemSegEvaluator(DatasetEvaluator):
             numbers = [round(float(values[index]), 4) for values in (metrics.iou, metrics.accuracy)]
             rows.append([name, *finite(numbers), metrics.pixels[index], groups])
         write_csv(self.output_folder / "per_class.csv", ["class", "IoU", "accuracy", "pixels", "groups"], rows)
+
+
+def write_labels(labels: np.ndarray, path: Path) -> None:
+    """Write labels H×W as a PNG, whole or not at all."""
+    with replacing(path) as file:
+        Image.fromarray(labels).save(file)
 
 
 def to_labels(sem_seg: torch.Tensor, file_name: str = "the image") -> np.ndarray:

@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
+from d2host import comm
 from d2host.engine.errors import DataError
 from d2host.engine.loading import list_loader
 from declip.data.batching import group_by_shape
+from declip.data.loader import share_of
 from declip.data.region_sets import RegionImage, RegionSet
 from declip.evaluation.regions.accuracy import RegionAccuracy, class_ranks, class_scores
 from declip.evaluation.regions.pooling import cut_crops, pool_boxes, pool_masks
@@ -53,10 +55,10 @@ class Kind(NamedTuple):
 
 def classify_regions(
     encoder: DenseCLIP, regions: RegionSet, side: int, *, method: RegionMethod = RegionMethod.BOXES, **options
-) -> RegionAccuracy:
-    """Name every region of a set by one kind of feature; options as of :func:`compare_regions`."""
+) -> RegionAccuracy | None:
+    """Name every region of a set by one kind of feature; options and processes as of :func:`compare_regions`."""
     kinds = compare_regions(encoder, regions, side, contexts=(encoder.context,), methods=(method,), **options)
-    return kinds[Kind(encoder.context, method)]
+    return kinds.get(Kind(encoder.context, method))
 
 
 @torch.no_grad()
@@ -77,6 +79,8 @@ def compare_regions(
 ) -> dict[Kind, RegionAccuracy]:
     """Name every region of a set by several kinds of features, in one pass over the images.
 
+    Processes of a run share the images; each of them has to call this.
+
     Args:
         encoder: in evaluation mode.
         regions: what to classify.
@@ -89,10 +93,11 @@ def compare_regions(
         images_at_once: images encoded together where their shapes agree; crops of as many images are, too.
         num_workers: processes that load.
         progress: show a bar.
-        save: takes the kind of feature, an image (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores.
+        save: takes the kind of feature, an image (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores,
+            for this process's images.
 
     Returns:
-        Accuracies by kind.
+        Accuracies by kind; none on processes other than 0.
 
     Raises:
         DataError: an image or a mask cannot be read, or there is no region.
@@ -104,19 +109,29 @@ def compare_regions(
     if text is None:
         text = embed_names(encoder, regions.class_names, templates)
     images = _with_area(regions.first(max_images, masks=RegionMethod.MASKS in methods))
-    dataset = _RegionViews(images, torch.tensor(regions.is_thing), methods, side, encoder.patch_size)
+    dataset = _RegionViews(
+        share_of(images, images_at_once), torch.tensor(regions.is_thing), methods, side, encoder.patch_size
+    )
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
     names = ", ".join(method.value for method in methods)
     ranks: dict[Kind, list[Tensor]] = {Kind(context, method): [] for context in contexts for method in methods}
-    with tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not progress) as bar:
+    with tqdm(
+        loader, desc=f"{names} at {side} px", unit="batch", disable=not (progress and comm.is_main_process())
+    ) as bar:
         for batch in bar:
-            for kind, features in _region_features(encoder, batch, contexts, methods).items():
-                for sample, scores in zip(batch, class_scores(features, batch, text), strict=True):
-                    ranks[kind].append(class_ranks(scores, sample["labels"]))
+            features = _region_features(encoder, batch, contexts, methods)
+            scores = {kind: class_scores(each, batch, text) for kind, each in features.items()}
+            for index, sample in enumerate(batch):
+                for kind, by_image in scores.items():
+                    ranks[kind].append(class_ranks(by_image[index], sample["labels"]))
                     if save:
-                        save(kind, sample, scores)
+                        save(kind, sample, by_image[index])
+    shares = comm.gather(ranks)
+    if not comm.is_main_process():
+        return {}
     labels = torch.cat([image.labels for image in images])
-    return {kind: RegionAccuracy.of(torch.cat(each), labels, regions.is_thing) for kind, each in ranks.items()}
+    together = {kind: torch.cat([rank for share in shares for rank in share[kind]]) for kind in ranks}
+    return {kind: RegionAccuracy.of(each, labels, regions.is_thing) for kind, each in together.items()}
 
 
 def _with_area(images: Sequence[RegionImage]) -> list[RegionImage]:

@@ -1,8 +1,7 @@
 """Tables and a plot of region accuracies over resolutions."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -16,32 +15,23 @@ from declip.evaluation.results import write_csv, write_results
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
 
 
-@contextmanager
-def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Callable[[int, Kind, dict, Tensor], None]]:
-    """A file of JSON lines, one per region, side and kind of feature, that is there when the block succeeds.
+def prediction_lines(class_names: Sequence[str], side: int, kind: Kind, sample: dict, scores: Tensor) -> Iterator[str]:
+    """A line of JSON for each region of an image, seen at a side by a kind of feature.
 
-    Yields:
-        What writes the regions of an image: takes the side it was seen at, the kind of feature, the image
-        (``file_name``, K ``labels`` and ``segment_ids``) and its K×T scores. A line has ``features``, ``side``,
-        ``image``, ``segment_id``, ``label``, ``prediction`` and ``top5``: names and scores, the best first.
+    A line has ``features``, ``side``, ``image``, ``segment_id``, ``label``, ``prediction`` and ``top5``: names and
+    scores, the best first.
 
-    Raises:
-        OSError: the file cannot be written.
+    Args:
+        sample: the image: ``file_name``, K ``labels`` and ``segment_ids``.
+        scores: K×T.
     """
-
-    def write(side: int, kind: Kind, sample: dict, scores: Tensor) -> None:
-        best = scores.float().topk(min(5, scores.shape[1])).indices.cpu()
-        scores = scores.float().cpu()
-        for row, (segment, label) in enumerate(
-            zip(sample["segment_ids"].tolist(), sample["labels"].tolist(), strict=True)
-        ):
-            top = [[class_names[index], round(scores[row, index].item(), 6)] for index in best[row].tolist()]
-            line = {"features": kind.in_words, "side": side, "image": sample["file_name"], "segment_id": segment}
-            line |= {"label": class_names[label], "prediction": top[0][0], "top5": top}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        yield write
+    best = scores.float().topk(min(5, scores.shape[1])).indices.cpu()
+    scores = scores.float().cpu()
+    for row, (segment, label) in enumerate(zip(sample["segment_ids"].tolist(), sample["labels"].tolist(), strict=True)):
+        top = [[class_names[index], round(scores[row, index].item(), 6)] for index in best[row].tolist()]
+        line = {"features": kind.in_words, "side": side, "image": sample["file_name"], "segment_id": segment}
+        line |= {"label": class_names[label], "prediction": top[0][0], "top5": top}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def write_report(results: Mapping[Key, RegionAccuracy], class_names: Sequence[str], folder: Path) -> str:

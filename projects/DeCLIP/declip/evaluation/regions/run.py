@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
+from d2host import comm
+from d2host.engine.atomic import replacing
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
 from declip.data.region_sets import RegionSet
 from declip.evaluation.regions.accuracy import RegionAccuracy
-from declip.evaluation.regions.classify import RegionMethod, compare_regions
-from declip.evaluation.regions.report import prediction_file, write_report
+from declip.evaluation.regions.classify import Kind, RegionMethod, compare_regions
+from declip.evaluation.regions.report import prediction_lines, write_report
 from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, cached_names
@@ -26,7 +30,7 @@ class RegionOptions:
         templates: of the prompts.
         precision: of the image tower.
         images_at_once, max_images, num_workers: as of :func:`declip.evaluation.regions.compare_regions`.
-        save_predictions: write ``predictions.jsonl``, a line for each region with its five best classes.
+        save_predictions: write ``predictions.jsonl``, a line of JSON for each region and kind of feature.
         cache: folder of class embeddings; None: none.
     """
 
@@ -60,7 +64,7 @@ def evaluate_regions(
         sides: longer sides of the images as the encoder sees them, pixels, multiples of its patch size.
 
     Returns:
-        Accuracies by (features in words, side).
+        Accuracies by (features in words, side); none on processes other than 0, which take shares of the images.
 
     Raises:
         ConfigError: a side is no multiple of the patch size.
@@ -76,8 +80,17 @@ def evaluate_regions(
     if RegionMethod.CROPS in methods:
         passes.append((encoder.image_size, contexts[:1], [RegionMethod.CROPS]))
     results: dict[tuple[str, int], RegionAccuracy] = {}
-    predictions = prediction_file(folder / "predictions.jsonl", regions.class_names)
-    with predictions if options.save_predictions else nullcontext() as write, options.precision.autocast(text.device):
+    lines: list[str] = []  # of this process and one pass
+
+    def save(side: int, kind: Kind, sample: dict, scores: Tensor) -> None:
+        lines.extend(prediction_lines(regions.class_names, side, kind, sample, scores))
+
+    written = options.save_predictions and comm.is_main_process()
+    with (
+        replacing(folder / "predictions.jsonl") if written else nullcontext() as path,
+        open(path, "w", encoding="utf-8") if written else nullcontext() as file,
+        options.precision.autocast(text.device),
+    ):
         for side, some, kinds in passes:
             found = compare_regions(
                 encoder,
@@ -90,9 +103,14 @@ def evaluate_regions(
                 images_at_once=options.images_at_once,
                 num_workers=options.num_workers,
                 progress=True,
-                save=write and partial(write, side),
+                save=partial(save, side) if options.save_predictions else None,
             )
             results |= {(kind.in_words, side): accuracy for kind, accuracy in found.items()}
+            for share in comm.gather(lines) if options.save_predictions else ():
+                file.writelines(share)
+            lines.clear()
+    if not comm.is_main_process():
+        return {}
     logging.getLogger(__name__).info(
         "Region classification in percent:\n%s", write_report(results, regions.class_names, folder)
     )
