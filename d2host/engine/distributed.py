@@ -63,7 +63,7 @@ def _run_one_of_torchrun(main: Callable, num_gpus: int, args: tuple) -> None:
     """One process of a run that torchrun, or who sets the same variables, has started.
 
     Raises:
-        ConfigError: the variables do not describe a run.
+        ConfigError: the variables do not describe a run, or one whose restarted processes could not find each other.
     """
     import torch.distributed as dist
 
@@ -78,6 +78,11 @@ def _run_one_of_torchrun(main: Callable, num_gpus: int, args: tuple) -> None:
         raise ConfigError(f"--num-gpus {num_gpus} under torchrun, which runs {local_size} processes here: leave it out")
     if not os.environ.get("MASTER_ADDR"):
         raise ConfigError("MASTER_ADDR is not set, though RANK and WORLD_SIZE are: start with torchrun, or unset them")
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise ConfigError(
+            "torchrun is to restart processes (--max-restarts), which then would look for those that are gone: set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 where it is started"
+        )
     rendezvous = dist.rendezvous("env://", rank, world_size, timeout=JOINING)
     with _process_group(rank, world_size, local_rank, local_size, lambda: next(rendezvous)[0]):
         main(*args)

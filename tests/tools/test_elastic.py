@@ -18,7 +18,7 @@ PATIENCE = 1200  # seconds
 @pytest.fixture
 def nodes(environment, tiny_config):
     """Starts the two agents of a training; what still runs at the end is killed."""
-    started = []
+    started, variables = [], {**environment, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
     def start(folder):
         folder.mkdir()
@@ -31,7 +31,7 @@ def nodes(environment, tiny_config):
         command = [sys.executable, "-m", *launcher, str(TRAIN_NET), *map(str, options)]
         for node in range(2):
             with open(folder / f"node{node}.txt", "w") as output:
-                started.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
+                started.append(subprocess.Popen(command, env=variables, stdout=output, stderr=output))
         return started[-2:]
 
     yield start
