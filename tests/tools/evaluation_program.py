@@ -18,8 +18,8 @@ def main(folder, config):
     from declip.data.root import dataset_root
     from declip.evaluation.regions import RegionMethod, RegionOptions, evaluate_regions, load_region_set
     from declip.evaluation.run import evaluate_datasets
-    from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
     from declip.evaluation.zero_shot.protocol import protocol_of
+    from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
     from declip.models.templates import Templates
 
     torch.set_num_threads(1)
