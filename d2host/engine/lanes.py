@@ -75,7 +75,7 @@ def lane_loader(
     [[0, 10], [1, 11]]
     """
     batch_size = per_process_batch(images_per_batch, comm.get_world_size())
-    if len(places) not in (0, images_per_batch):
+    if len(places) not in (0, images_per_batch) or not all(len(place) == 2 and min(place) >= 0 for place in places):
         raise CheckpointError(
             f"the checkpoint says of {len(places)} lanes of shards where they go on, but a batch of {images_per_batch} "
             "has as many: it is of a training on other data, so give it as MODEL.WEIGHTS to start anew"

@@ -45,8 +45,7 @@ class Trainer(TrainerBase):
     moment: after the step, and before what follows a checkpoint, which is what :meth:`export_beside` writes, the
     evaluation and the metrics of the iteration. A run that goes on from a checkpoint does these again, then the next
     step: whenever it was killed, it leaves what an undisturbed run does. Which samples come next follows from the
-    iteration, so the loader is built for the iteration to start with; of lanes (:mod:`d2host.engine.lanes`) it follows
-    from ``places``, those of all processes, which the checkpoint keeps.
+    iteration that the loader is built for, or from the places of lanes (:mod:`d2host.engine.lanes`) in the checkpoint.
 
     Subclasses give the batches (:meth:`build_train_loader`), :meth:`evaluate` and :meth:`export_beside`.
 
@@ -64,8 +63,8 @@ class Trainer(TrainerBase):
         self.scheduler = self._schedule(0)
         self.checkpointer = RunCheckpointer(options.output_dir, options.keep)
         self.scaler = options.precision.grad_scaler(self.device)
-        self.places: list[Place] = []  # of all processes, where the checkpoint has them that the run goes on from
-        self._places: list[Place] = []  # of this one, behind its last batch
+        self.places: list[Place] = []  # of the lanes of all processes, from the checkpoint that the run goes on from
+        self._places: list[Place] = []  # of this process's, behind its last batch
         self._batches = iter(())
         self._restored: dict = {}  # what is left to restore of the checkpoint that the run goes on from
         self._after_checkpoint: list[HookBase] = []  # what an iteration does once its checkpoint is saved

@@ -126,3 +126,10 @@ def test_an_interrupt_to_the_parent_alone_ends_every_rank(tmp_path):
     parent.send_signal(signal.SIGINT)
     parent.communicate(timeout=60)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_processes_that_could_not_find_each_other_again_are_refused(ranks, monkeypatch):
+    for name, value in {**WHOLE, "TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"--max-restarts.*: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        launch(ranks.divide_by_zero)

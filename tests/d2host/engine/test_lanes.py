@@ -82,5 +82,8 @@ def test_what_reading_raises_is_raised_here(workers):
 def test_places_of_another_number_of_lanes_are_refused():
     with pytest.raises(CheckpointError, match=r"says of 5 lanes of shards .* but a batch of 6 has as many"):
         batches(1, places=[(0, 0)] * 5)
+    for odd in ((0, -1), (0, 0, 0)):
+        with pytest.raises(CheckpointError, match="says of 6 lanes"):
+            batches(1, places=[odd] * 6)
     with mock.patch("d2host.comm.get_world_size", return_value=4), pytest.raises(ConfigError, match="does not divide"):
         batches(1)

@@ -5,7 +5,7 @@ import pytest
 
 from d2host.engine.errors import DataError
 from declip.data import text_files
-from declip.data.text_files import read_json, read_text
+from declip.data.text_files import read_json, read_lines, read_text
 
 ODD_TEXTS = {
     "Latin-1": "café".encode("latin-1"),
@@ -50,6 +50,17 @@ def test_what_is_no_json_is_one_sentence(tmp_path, kind):
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbf[1]", b"[\r\n1\r]", b"[1]"])
 def test_byte_order_marks_and_line_ends_of_any_system_are_read(tmp_path, content):
     assert read_json(in_a_file(tmp_path, content), "list", "make it") == [1]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_come_one_after_the_other(tmp_path, end, monkeypatch):
+    path = in_a_file(tmp_path, b"\xef\xbb\xbfa" + end + end + b"caf\xc3\xa9 b" + end + b"last")
+    assert list(read_lines(path, "list", "make it")) == ["a", "", "caf\N{LATIN SMALL LETTER E WITH ACUTE} b", "last"]
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 4)
+    with pytest.raises(DataError, match="list .* has a line of more than 4 characters: make it"):
+        list(read_lines(path, "list", "make it"))
+    with pytest.raises(DataError, match="is no UTF-8 text"):
+        list(read_lines(in_a_file(tmp_path, b"a" + end + b"\xff"), "list", "make it"))
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):

@@ -78,7 +78,11 @@ KEYS: Keys = {
     ),
     **group(
         "DATASETS",
-        IMAGES=Key("", Text(), "a folder, a COCO .json, a .txt list, .tar shards (also a pattern, or addresses), or a nano split"),
+        IMAGES=Key(
+            "",
+            Text(),
+            "a folder, a COCO .json, a .txt list, .tar shards (also a pattern, or addresses), or a nano split",
+        ),
         IMAGE_ROOT=Key("", Text(), "where relative paths of a .json or .txt start; empty: the folder of that file"),
     ),
     **group(
