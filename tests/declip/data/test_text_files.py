@@ -57,7 +57,7 @@ def test_lines_come_one_after_the_other(tmp_path, end, monkeypatch):
     path = in_a_file(tmp_path, b"\xef\xbb\xbfa" + end + end + b"caf\xc3\xa9 b" + end + b"last")
     assert list(read_lines(path, "list", "make it")) == ["a", "", "caf\N{LATIN SMALL LETTER E WITH ACUTE} b", "last"]
     monkeypatch.setattr(text_files, "LONGEST_LINE", 4)
-    with pytest.raises(DataError, match="list .* has a line of more than 4 characters: make it"):
+    with pytest.raises(DataError, match=r"list .* has a line of more than 4 characters: make it"):
         list(read_lines(path, "list", "make it"))
     with pytest.raises(DataError, match="is no UTF-8 text"):
         list(read_lines(in_a_file(tmp_path, b"a" + end + b"\xff"), "list", "make it"))
