@@ -11,6 +11,7 @@ MAX_IMAGES, TOGETHER = 7, 2  # of which the last batch is not whole, and the pro
 def main(folder, config):
     import torch
 
+    import catseg.modeling  # noqa: F401 (registers the meta-architecture)
     from catseg.config import get_catseg_cfg
     from d2host import build_model
     from declip import build_encoder
@@ -31,7 +32,7 @@ def main(folder, config):
     evaluate_zero_shot(encoder, contexts, protocols, folder / "dense", ZeroShotOptions(**same))
     regions = load_region_set("nano_val", "", dataset_root())
     options = RegionOptions(**same)
-    evaluate_regions(encoder, regions, contexts, list(RegionMethod), [64, 96], folder / "regions", options)
+    evaluate_regions(encoder, regions, contexts, list(RegionMethod), [64], folder / "regions", options)
     torch.manual_seed(0)
     opts = ["OUTPUT_DIR", str(folder / "catseg"), "TEST.SAVE_PREDICTIONS", "True", "DATALOADER.NUM_WORKERS", "0"]
     cfg = get_catseg_cfg(config, opts)
