@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from declip.evaluation import metrics
 from declip.evaluation.metrics import compute_metrics, confusion_matrix, harmonic_mean, summarize
 
 IGNORE = 255
@@ -74,3 +75,16 @@ def test_a_summary_has_the_mean_iou_of_each_group_and_their_harmonic_mean():
 def test_more_pixels_than_float32_can_count_stay_exact():
     confusion = np.array([[2**40 + 1, 0], [0, 1]])
     assert compute_metrics(confusion).pixels[0] == 2**40 + 1
+
+
+@pytest.mark.parametrize("pixels", [1, 50, 2**15])
+def test_pixels_are_counted_whole_however_many_at_a_time(pixels, monkeypatch):
+    monkeypatch.setattr(metrics, "CACHED_PIXELS", pixels)
+    rng = np.random.default_rng(0)
+    prediction, labels = rng.integers(0, 3, (41, 29)), rng.integers(0, 4, (41, 29))
+    labels[labels == 3] = 65535
+    expected = np.zeros((3, 3), np.int64)
+    np.add.at(expected, (labels[labels < 3], prediction[labels < 3]), 1)
+    for kind in (np.int64, np.uint8):
+        found = confusion_matrix(prediction.astype(kind), labels.astype(np.uint16), 3, 65535)
+        assert (found == expected).all() and found.dtype == np.int64

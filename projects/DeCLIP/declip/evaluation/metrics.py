@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CACHED_PIXELS = 2**15  # of an image that are counted at a time
+
 
 def confusion_matrix(prediction: np.ndarray, sem_seg: np.ndarray, num_classes: int, ignore_label: int) -> np.ndarray:
     """Count pixels by (ground truth, prediction); ignored pixels count for nothing.
@@ -20,10 +22,14 @@ def confusion_matrix(prediction: np.ndarray, sem_seg: np.ndarray, num_classes: i
     Returns:
         K×K int64.
     """
-    pairs = np.where(sem_seg == ignore_label, num_classes, sem_seg).astype(np.int64, copy=False)
-    pairs *= num_classes  # in a row behind those of classes where nothing counts
-    pairs += prediction
-    counts = np.bincount(pairs.ravel(), minlength=num_classes * (num_classes + 1))
+    bins = num_classes * (num_classes + 1)  # of which the last row is what counts for nothing
+    counts, rows = np.zeros(bins, np.int64), max(CACHED_PIXELS, bins) // max(sem_seg.shape[1], 1) + 1
+    for top in range(0, len(sem_seg), rows):
+        labels = sem_seg[top : top + rows].astype(np.int32)
+        labels[labels == ignore_label] = num_classes
+        labels *= num_classes
+        labels += prediction[top : top + rows].astype(np.int32)
+        counts += np.bincount(labels.ravel(), minlength=bins)
     return counts[: num_classes**2].reshape(num_classes, num_classes)
 
 
