@@ -3,7 +3,7 @@
 
 Label files are PNGs of blocks, as large as ADE20K's typical images; a few distinct ones are read over and over. The
 baseline counts with a comparison per class, as the definition of IoU reads. Counting takes one thread; predictions that
-are saved are written by others beside it.
+are saved are written by another beside it.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from declip.data.reading import LabelFormat
 from declip.evaluation.metrics import Metrics, compute_metrics, confusion_matrix, summarize
 from declip.evaluation.results import finite, write_csv, write_json
 
-WRITERS, MOST_WAITING = 2, 16  # threads that write predictions, and predictions that wait for them
+MOST_WAITING = 16  # predictions that wait to be written
 MOST_CLASSES = 10_000  # whose confusion matrix takes 0.8 GB
 
 
@@ -60,7 +60,7 @@ class SemSegEvaluator(DatasetEvaluator):
             if not all(0 <= index < len(self.class_names) for index in classes):
                 raise DataError(f"class group '{group}' names classes beyond the {len(self.class_names)}: correct it")
         self._claimed: dict[Path, str] = {}
-        self._threads = ThreadPoolExecutor(WRITERS, "predictions")  # beside which the next image is predicted
+        self._writer = ThreadPoolExecutor(1, "predictions")  # beside which the next image is predicted
         self.reset()
 
     @classmethod
@@ -107,7 +107,7 @@ class SemSegEvaluator(DatasetEvaluator):
             self._images += 1
             if self.save_predictions and self.output_folder:
                 kind = np.uint8 if len(self.class_names) <= 256 else np.uint16
-                self._writes.append(self._threads.submit(write_labels, prediction.astype(kind), self._claim(sample)))
+                self._writes.append(self._writer.submit(write_labels, prediction.astype(kind), self._claim(sample)))
                 if len(self._writes) > MOST_WAITING:
                     self._writes.popleft().result()
 
