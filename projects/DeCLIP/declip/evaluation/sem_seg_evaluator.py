@@ -177,7 +177,7 @@ class SemSegEvaluator(DatasetEvaluator):
 def write_labels(labels: np.ndarray, path: Path) -> None:
     """Write labels H×W as a PNG, whole or not at all."""
     with replacing(path) as file:
-        Image.fromarray(labels).save(file)
+        Image.fromarray(labels).save(file, compress_level=1)  # which takes the least time
 
 
 def to_labels(sem_seg: torch.Tensor, file_name: str = "the image") -> np.ndarray:
