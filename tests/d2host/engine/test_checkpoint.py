@@ -13,7 +13,8 @@ from d2host.engine.errors import CheckpointError, ConfigError
 
 
 def training(iteration):
-    return {"iteration": iteration, "optimizer": {}, "scaler": {}, "generators": [], "metrics": [], "config": {}}
+    lists = {"generators": [], "metrics": [], "places": []}
+    return {"iteration": iteration, "optimizer": {}, "scaler": {}, "config": {}, **lists}
 
 
 def saved(folder, *iterations, keep=0):
@@ -35,8 +36,8 @@ def test_a_saved_run_is_restored_exactly(tmp_path):
     assert torch.equal(other.weight, model.weight)
 
 
-def test_checkpoints_of_earlier_versions_go_on_without_metrics_and_config(tmp_path):
-    older = {key: value for key, value in training(4).items() if key not in ("metrics", "config")}
+def test_checkpoints_of_earlier_versions_go_on_without_what_they_lack(tmp_path):
+    older = {key: value for key, value in training(4).items() if key not in ("metrics", "config", "places")}
     path = RunCheckpointer(tmp_path).save("model_0000004", nn.Linear(3, 2), older)
     assert read_run(path)["training"] == training(4)
 
