@@ -13,8 +13,8 @@ from d2host.engine.errors import CheckpointError, ConfigError
 
 
 def training(iteration):
-    lists = {"generators": [], "metrics": [], "places": []}
-    return {"iteration": iteration, "optimizer": {}, "scaler": {}, "config": {}, **lists}
+    needed = {"iteration": iteration, "optimizer": {}, "scaler": {}, "generators": []}
+    return {**needed, "metrics": [], "config": {}, "places": []}
 
 
 def saved(folder, *iterations, keep=0):
