@@ -1,7 +1,13 @@
 """The public DeCLIP's distillation step, measured by ``peers.py`` in an interpreter that has what it imports.
 
-What is done for it, since it was written for ``torch.hub``'s download of DINOv2: the foundation model is timm's, with
-the weights in ``FOLDER/foundation.pt``, its final norm applied as DINOv2's own ``get_intermediate_layers`` does.
+What is done for it, since it was written for a GPU and for ``torch.hub``'s download of DINOv2:
+
+* the foundation model is timm's, with the weights in ``FOLDER/foundation.pt``, its final norm applied as DINOv2's own
+  ``get_intermediate_layers`` does;
+* where xformers is missing, which has no such attention for CPUs, torch's own fused attention takes its place.
+
+The student attends by queries (``qq_vfm_distill``, as in the checkout's scripts). With queries and keys this snapshot
+compares the correlations of each head with those of the foundation model, not those of all heads together.
 """
 
 import argparse
@@ -12,11 +18,18 @@ from pathlib import Path
 
 import timm
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from measure import best_time, peak_memory
 
 REPEATS, FOUNDATION = 2, "vit_base_patch14_reg4_dinov2"
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, p: float, scale: float, attn_bias: None) -> Tensor:
+    """xformers' attention of B×N×H×d tensors by torch's."""
+    heads = (each.transpose(1, 2) for each in (q, k, v))
+    return F.scaled_dot_product_attention(*heads, attn_mask=attn_bias, dropout_p=p, scale=scale).transpose(1, 2)
 
 
 def main() -> None:
@@ -29,12 +42,15 @@ def main() -> None:
     checkout, folder = arguments.checkout.resolve(), arguments.folder
     sys.path[:0] = [str(checkout / "src"), str(checkout)]
     import open_clip
+    from open_clip.eva_clip import eva_vit_model
     from training.declip import DeCLIP
     from training.utils import freeze_parameters
 
+    if eva_vit_model.xops is None:
+        eva_vit_model.xops = argparse.Namespace(memory_efficient_attention=attention)
     options = argparse.Namespace(
         model="EVA02-CLIP-B-16",
-        mode="csa_vfm_distill",
+        mode="qq_vfm_distill",
         use_vfm="dinov2-B",
         loss_context_weight=0.25,
         loss_content_weight=1.0,

@@ -42,9 +42,9 @@ from limit import machine
 from measure import best_time, in_new_process, peak_memory, print_table
 
 HERE = Path(__file__).parent
-TRAIN_CLASSES, SIDE, CROPS, REPEATS = 171, 560, 9, 2
-STEP = "training step, 171 classes"
-CATSEG = {"inference, 20 classes": 20, "inference, 150 classes": 150, STEP: TRAIN_CLASSES}
+SIDE, CROPS, REPEATS = 560, 9, 2
+STEP = "training step"
+CATSEG = {"inference, 20 classes": 20, "inference, 150 classes": 150, STEP: 171}
 PHOTO, SQUARE = "distillation step, 480×640", "distillation step, 640×640"
 DECLIP = {PHOTO: (480, 640), SQUARE: (640, 640)}
 CASES = (*CATSEG, *DECLIP)
@@ -70,7 +70,7 @@ def catseg(classes: int) -> CATSeg:
 def distillation(precision: Precision) -> Distillation:
     """The published ViT-B recipe on random weights; of the projection, which EVA starts near zero, larger ones."""
     torch.manual_seed(0)
-    student = build_encoder("EVA02-B-16", "random", "qk", "none")
+    student = build_encoder("EVA02-B-16", "random", "q", "none")
     torch.nn.init.normal_(student.clip.visual.trunk.head.weight, std=0.02)
     original = frozen_copy(student)
     choose_trainable(student, set(StudentFeature))
@@ -89,7 +89,7 @@ def write_catseg(folder: Path, batch: int) -> None:
     for classes in CATSEG.values():
         (folder / f"{classes}.json").write_text(json.dumps(names(classes)), encoding="utf-8")
     images = torch.randint(0, 256, (batch, 3, 384, 384), dtype=torch.uint8)
-    labels = torch.randint(0, TRAIN_CLASSES, (batch, 24, 24)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    labels = torch.randint(0, CATSEG[STEP], (batch, 24, 24)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     labels[:, :40] = model.ignore_label
     batch = [{"image": image, "sem_seg": label} for image, label in zip(images, labels, strict=True)]
     image = {"image": torch.randint(0, 256, (3, 640, 854), dtype=torch.uint8), "height": 512, "width": 683}
