@@ -45,6 +45,11 @@ def flops(function: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
+def share_of_limit(function: Callable[[], Any], seconds: float, precision: Precision) -> float:
+    """What a call that takes so long reaches of the rate of large matrix products in that precision."""
+    return flops(function) / seconds / matmul_rate(precision)
+
+
 def share_in_products(function: Callable[[], Any]) -> float:
     """Share of a call's time that is spent in matrix products, convolutions and attention, from a profile."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:

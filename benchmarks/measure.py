@@ -35,5 +35,7 @@ def in_new_process(script: str | Path, *arguments: object, python: str = sys.exe
 
 
 def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a Markdown table."""
-    print(f"\n{title}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.3g')}\n")
+    """Print a Markdown table, and the machine it is of."""
+    from limit import machine  # which the interpreters of other projects' code may be unable to import
+
+    print(f"\n{title}. {machine()}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.3g')}\n")

@@ -38,7 +38,6 @@ from declip.distill.views import DistillationViews, ViewSizes
 from declip.losses import ContentLoss, ContextLoss, StudentFeature
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
-from limit import machine
 from measure import best_time, in_new_process, peak_memory, print_table
 
 HERE = Path(__file__).parent
@@ -209,7 +208,7 @@ def main() -> None:
             if arguments.declip if case in DECLIP else arguments.catseg:
                 rows += compare(case, arguments, folder)
     headers = ["case", "code", "seconds", "faster", "peak GiB", "memory", "largest difference"]
-    print_table(f"Beside the public code. {machine()}", headers, rows)
+    print_table("Beside the public code", headers, rows)
 
 
 if __name__ == "__main__":
