@@ -1,4 +1,4 @@
-"""The public CAT-Seg, measured by ``peers.py`` in an interpreter that has Detectron2: ``CHECKOUT FOLDER CLASSES``.
+"""The public CAT-Seg, measured by ``peers.py`` in an interpreter that has Detectron2: ``CHECKOUT FOLDER VOCABULARY``.
 
 What is done for it, since it was written for a GPU and for OpenAI's download of CLIP:
 
@@ -32,7 +32,7 @@ def openai_clip(public: dict) -> dict:
     return state | dict.fromkeys(sizes, torch.tensor(0))
 
 
-def build(checkout: Path, folder: Path, classes: int, training: bool) -> nn.Module:
+def build(checkout: Path, folder: Path, vocabulary: str, training: bool) -> nn.Module:
     """The checkout's ViT-B with the weights of the folder."""
     sys.path.insert(0, str(checkout))
     if not torch.cuda.is_available():
@@ -51,7 +51,9 @@ def build(checkout: Path, folder: Path, classes: int, training: bool) -> nn.Modu
     add_cat_seg_config(cfg)
     cfg.merge_from_file(str(checkout / "configs" / "vitb_384.yaml"))
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg.MODEL.SEM_SEG_HEAD.TRAIN_CLASS_JSON = cfg.MODEL.SEM_SEG_HEAD.TEST_CLASS_JSON = str(folder / f"{classes}.json")
+    cfg.MODEL.SEM_SEG_HEAD.TRAIN_CLASS_JSON = cfg.MODEL.SEM_SEG_HEAD.TEST_CLASS_JSON = str(
+        folder / f"{vocabulary}.json"
+    )
     cfg.TEST.SLIDING_WINDOW = not training
     if not training:
         cfg.MODEL.SEM_SEG_HEAD.POOLING_SIZES = [1, 1]
@@ -68,11 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("classes", type=int)
+    parser.add_argument("vocabulary")
     parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
     os.chdir(arguments.folder)
-    model = build(arguments.checkout.resolve(), arguments.folder, arguments.classes, arguments.train)
+    model = build(arguments.checkout.resolve(), arguments.folder, arguments.vocabulary, arguments.train)
     inputs = torch.load(arguments.folder / "catseg_inputs.pt")
     if not arguments.train:
 

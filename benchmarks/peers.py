@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -43,18 +44,13 @@ from measure import best_time, in_new_process, peak_memory, print_table
 HERE = Path(__file__).parent
 SIDE, CROPS, REPEATS = 560, 9, 2
 STEP = "training step"
-CATSEG = {"inference, 20 classes": 20, "inference, 150 classes": 150, STEP: 171}
+CATSEG = {"inference, 20 classes": "20", "inference, 150 classes": "150", STEP: "step"}  # the vocabulary's file
 PHOTO, SQUARE = "distillation step, 480×640", "distillation step, 640×640"
 DECLIP = {PHOTO: (480, 640), SQUARE: (640, 640)}
 CASES = (*CATSEG, *DECLIP)
 
 
-def names(classes: int) -> list[str]:
-    """Class names."""
-    return [f"thing number {index}" for index in range(classes)]
-
-
-def catseg(classes: int) -> CATSeg:
+def catseg(vocabulary: Sequence[str]) -> CATSeg:
     """CAT-Seg on a random CLIP ViT-B, with norms and biases that are not neutral."""
     torch.manual_seed(0)
     options = ["MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "random", "MODEL.SEM_SEG_HEAD.POOLING_SIZE", "(2, 1)"]
@@ -62,7 +58,7 @@ def catseg(classes: int) -> CATSeg:
     for parameter in model.sem_seg_head.parameters():
         if parameter.dim() < 2:
             parameter.data += 0.1 * torch.randn_like(parameter)
-    model.train_classes = model.vocabulary = tuple(names(classes))
+    model.train_classes = model.vocabulary = tuple(vocabulary)
     return model
 
 
@@ -81,14 +77,15 @@ def distillation(precision: Precision) -> Distillation:
     return Distillation(student, teachers, terms, {"content": 1.0, "context": 0.25})
 
 
-def write_catseg(folder: Path, batch: int) -> None:
+def write_catseg(folder: Path, batch: int, classes: int) -> None:
     """Weights in the public format, vocabularies, an image, and a batch with labels."""
-    model = catseg(20)
+    model = catseg(["thing"])
     torch.save({"model": to_public(model.state_dict())}, folder / "catseg.pth")
-    for classes in CATSEG.values():
-        (folder / f"{classes}.json").write_text(json.dumps(names(classes)), encoding="utf-8")
+    for name in CATSEG.values():
+        vocabulary = [f"thing number {index}" for index in range(classes if name == "step" else int(name))]
+        (folder / f"{name}.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     images = torch.randint(0, 256, (batch, 3, 384, 384), dtype=torch.uint8)
-    labels = torch.randint(0, CATSEG[STEP], (batch, 24, 24)).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    labels = torch.randint(0, classes, (batch, 24, 24)).repeat_interleave(16, 1).repeat_interleave(16, 2)
     labels[:, :40] = model.ignore_label
     batch = [{"image": image, "sem_seg": label} for image, label in zip(images, labels, strict=True)]
     image = {"image": torch.randint(0, 256, (3, 640, 854), dtype=torch.uint8), "height": 512, "width": 683}
@@ -121,10 +118,8 @@ def square(images: Tensor, side: int) -> Tensor:
     return F.pad(images, (0, side - images.shape[-1], 0, side - images.shape[-2]))
 
 
-def segmentation_case(classes: int, precision: Precision, folder: Path) -> dict:
+def segmentation_case(model: CATSeg, precision: Precision, folder: Path) -> dict:
     """Whole inference; scores go to ``ours.pt``."""
-    model = catseg(classes).eval()
-    load_model_weights(folder / "catseg.pth", model)
     sample = torch.load(folder / "catseg_inputs.pt")["image"]
     with precision.autocast("cpu"):
         seconds, _ = best_time(lambda: model.predict_labels([sample]), REPEATS)
@@ -159,11 +154,12 @@ def ours(case: str, precision: Precision, folder: Path) -> dict:
         model, sample = distillation(precision), torch.load(folder / f"{DECLIP[case][0]}.pt")["ours"]
         weight = model.student.clip.visual.trunk.blocks[0].attn.q_proj.weight
         return step_case(model.train(), [sample], weight, precision, folder)
-    if case != STEP:
-        return segmentation_case(CATSEG[case], precision, folder)
-    model = catseg(CATSEG[case]).train()
+    model = catseg(json.loads((folder / f"{CATSEG[case]}.json").read_text(encoding="utf-8")))
     load_model_weights(folder / "catseg.pth", model)
+    if case != STEP:
+        return segmentation_case(model.eval(), precision, folder)
     batch = torch.load(folder / "catseg_inputs.pt")["batch"]
+    model.train()
     return step_case(model, batch, model.sem_seg_head.aggregator.embed.weight, precision, folder)
 
 
@@ -192,7 +188,8 @@ def main() -> None:
     parser.add_argument("--declip", type=existing_folder, help="a checkout of the public DeCLIP")
     parser.add_argument("--python", default=sys.executable, help="interpreter with what they import (default: this)")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="default: all of the given checkouts")
-    parser.add_argument("--batch", type=positive, default=1, help="images of CAT-Seg's training step")
+    parser.add_argument("--batch", type=positive, default=4, help="images of CAT-Seg's training step")
+    parser.add_argument("--train-classes", type=positive, default=171, help="classes of CAT-Seg's training step")
     for option, kind in {"--case": str, "--precision": Precision, "--folder": Path}.items():
         parser.add_argument(option, type=kind, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -202,7 +199,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_catseg(folder, arguments.batch)
+        write_catseg(folder, arguments.batch, arguments.train_classes)
         write_declip(folder)
         for case in arguments.cases:
             if arguments.declip if case in DECLIP else arguments.catseg:
