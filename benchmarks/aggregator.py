@@ -10,13 +10,15 @@ import torch
 
 from catseg.modeling import reference
 from catseg.modeling.aggregator import Aggregator
+from d2host.engine.precision import Precision
+from limit import share_of_limit
 from measure import best_time, print_table
 
 CROPS, GRID, EMBED_DIM = 5, 24, 512
 
 
 def measure(num_classes: int, repeats: int) -> list[object]:
-    """One row: classes, seconds of the three, ratios, largest differences."""
+    """One row: classes, seconds of the three, ratios, shares of the limit, largest differences."""
     torch.manual_seed(0)
     aggregator = Aggregator(embed_dim=EMBED_DIM).eval()
     for parameter in aggregator.parameters():
@@ -27,12 +29,16 @@ def measure(num_classes: int, repeats: int) -> list[object]:
         torch.randn(num_classes, 1, EMBED_DIM),
         [torch.randn(CROPS, 256, 2 * GRID, 2 * GRID), torch.randn(CROPS, 128, 4 * GRID, 4 * GRID)],
     )
-    fp32, ours = best_time(lambda: aggregator(*inputs), repeats)
+    aggregate = lambda: aggregator(*inputs)  # noqa: E731
+    fp32, ours = best_time(aggregate, repeats)
+    shares = [share_of_limit(aggregate, fp32, Precision.FP32)]
     with torch.autocast("cpu", torch.bfloat16):
-        bf16, ours_bf16 = best_time(lambda: aggregator(*inputs), repeats)
+        bf16, ours_bf16 = best_time(aggregate, repeats)
+        shares.append(share_of_limit(aggregate, bf16, Precision.BF16))
     plain, expected = best_time(lambda: reference.aggregate(aggregator, *inputs), 1)
     error, error_bf16 = ((logits - expected).abs().max().item() for logits in (ours, ours_bf16))
-    return [num_classes, plain, fp32, bf16, f"{plain / fp32:.1f}x", f"{plain / bf16:.1f}x", error, error_bf16]
+    ratios = (f"{plain / fp32:.1f}x", f"{plain / bf16:.1f}x", *(f"{share:.0%}" for share in shares))
+    return [num_classes, plain, fp32, bf16, *ratios, error, error_bf16]
 
 
 def main() -> None:
@@ -41,10 +47,11 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[20, 150])
     parser.add_argument("--repeats", type=int, default=3, help="runs of the fast paths; the best counts")
     arguments = parser.parse_args()
-    headers = ["classes", "plain s", "fp32 s", "bf16 s", "fp32", "bf16", "fp32 error", "bf16 error"]
+    headers = ["classes", "plain s", "fp32 s", "bf16 s", "fp32", "bf16", "fp32 of limit", "bf16 of limit"]
+    headers += ["fp32 error", "bf16 error"]
     with torch.no_grad():
         rows = [measure(num_classes, arguments.repeats) for num_classes in arguments.classes]
-    print_table(f"Aggregator, {CROPS} crops, {torch.get_num_threads()} threads", headers, rows)
+    print_table(f"Aggregator, {CROPS} crops", headers, rows)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from declip.models.towers.base import Tokens
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import Features
+from limit import share_of_limit
 from measure import best_time, in_new_process, peak_memory, print_table
 
 SIDE, TOKENS, CHANNELS, CROPS, IMAGES = 560, 4096, 768, 9, 20
@@ -102,7 +103,8 @@ def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple
 
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         seconds, _ = best_time(run, 3)
-    return {"seconds": seconds, "peak": peak_memory()}
+        peak = peak_memory()
+        return {"seconds": seconds, "peak": peak, "share": share_of_limit(run, seconds, precision)}
 
 
 def samples(views: DistillationViews, image: Tensor) -> Iterator[dict]:
@@ -163,14 +165,14 @@ def main() -> None:
     rows = []
     for case, result in results.items():
         if case == "views of an image, one process":
-            rows.append([case, result["seconds"], "", result["peak"], ""])
+            rows.append([case, result["seconds"], "", result["peak"], "", ""])
             continue
         base = results["step, plain fp32" if case.startswith("step") else "context loss, plain"]
         faster, memory = base["seconds"] / result["seconds"], result["peak"] / base["peak"]
-        rows.append([case, result["seconds"], f"{faster:.2f}x", result["peak"], f"{memory:.0%}"])
-    print_table(
-        f"Distillation, {torch.get_num_threads()} threads", ["case", "seconds", "faster", "peak GiB", "memory"], rows
-    )
+        share = f"{result['share']:.0%}" if "share" in result else ""
+        rows.append([case, result["seconds"], f"{faster:.2f}x", result["peak"], f"{memory:.0%}", share])
+    headers = ["case", "seconds", "faster", "peak GiB", "memory", "of the limit"]
+    print_table("Distillation", headers, rows)
 
 
 if __name__ == "__main__":

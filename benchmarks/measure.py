@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -26,13 +27,15 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def in_new_process(script: str, *arguments: object) -> dict:
+def in_new_process(script: str | Path, *arguments: object, python: str = sys.executable) -> dict:
     """Run a script that prints one line of JSON last, so that its peak memory is its own."""
-    command = [sys.executable, script, *map(str, arguments)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [python, str(script), *map(str, arguments)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.strip().splitlines()[-1])
 
 
 def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a Markdown table."""
-    print(f"\n{title}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.3g')}\n")
+    """Print a Markdown table, and the machine it is of."""
+    from limit import machine  # which the interpreters of other projects' code may be unable to import
+
+    print(f"\n{title}. {machine()}\n\n{tabulate(rows, headers, tablefmt='github', floatfmt='.3g')}\n")

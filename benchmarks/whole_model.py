@@ -16,6 +16,8 @@ from catseg.config import get_catseg_cfg
 from catseg.modeling import CATSeg, reference
 from catseg.modeling.inference import segment_scores
 from d2host import build_model
+from d2host.engine.precision import Precision
+from limit import share_of_limit
 from measure import best_time, print_table
 
 HEIGHT, WIDTH = 512, 683
@@ -44,16 +46,28 @@ def plain_labels(model: CATSeg, sample: dict) -> Tensor:
 
 
 def measure(num_classes: int, repeats: int) -> list[object]:
-    """One row: classes, seconds of the three, ratios, share of pixels labelled alike."""
+    """One row: classes, seconds of the three, ratios, shares of the limit, share of pixels labelled alike."""
     model = build([f"thing number {index}" for index in range(num_classes)])
     sample = {"image": torch.randint(0, 256, (3, 640, 854), dtype=torch.uint8), "height": HEIGHT, "width": WIDTH}
     model.class_embeddings(model.encoder, model.vocabulary)
-    fp32, ours = best_time(lambda: model.predict_labels([sample])[0]["sem_seg"], repeats)
+    segment = lambda: model.predict_labels([sample])[0]["sem_seg"]  # noqa: E731
+    fp32, ours = best_time(segment, repeats)
+    shares = [share_of_limit(segment, fp32, Precision.FP32)]
     with torch.autocast("cpu", torch.bfloat16):
-        bf16, _ = best_time(lambda: model.predict_labels([sample]), repeats)
+        bf16, _ = best_time(segment, repeats)
+        shares.append(share_of_limit(segment, bf16, Precision.BF16))
     plain, expected = best_time(lambda: plain_labels(model, sample), 1)
     alike = (ours == expected).double().mean().item()
-    return [num_classes, plain, fp32, bf16, f"{plain / fp32:.1f}x", f"{plain / bf16:.1f}x", f"{alike:.4%}"]
+    return [
+        num_classes,
+        plain,
+        fp32,
+        bf16,
+        f"{plain / fp32:.1f}x",
+        f"{plain / bf16:.1f}x",
+        *(f"{share:.0%}" for share in shares),
+        f"{alike:.4%}",
+    ]
 
 
 def main() -> None:
@@ -62,10 +76,20 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[20, 150])
     parser.add_argument("--repeats", type=int, default=3, help="runs of the fast paths; the best counts")
     arguments = parser.parse_args()
-    headers = ["classes", "plain s", "fp32 s", "bf16 s", "fp32", "bf16", "fp32 pixels alike"]
+    headers = [
+        "classes",
+        "plain s",
+        "fp32 s",
+        "bf16 s",
+        "fp32",
+        "bf16",
+        "fp32 of the limit",
+        "bf16 of the limit",
+        "fp32 pixels alike",
+    ]
     with torch.no_grad():
         rows = [measure(num_classes, arguments.repeats) for num_classes in arguments.classes]
-    print_table(f"Whole model, one image, {torch.get_num_threads()} threads", headers, rows)
+    print_table("Whole model, one image", headers, rows)
 
 
 if __name__ == "__main__":

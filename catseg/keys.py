@@ -4,7 +4,7 @@ The usual keys (``MODEL``, ``INPUT``, ``SOLVER``, ``TEST``, ...) mean what users
 training stand in :mod:`d2host.engine.config`, rules between keys in :mod:`catseg.config`.
 """
 
-from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS
+from d2host.engine.config import AMP, PRECISION, SIDE, TRAINING_KEYS
 from d2host.engine.keys import SWITCH, Choice, Either, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
 from declip.contexts import AttentionScale, ContextType
 from declip.models.finetuning import FinetunePolicy
@@ -144,8 +144,8 @@ KEYS: Keys = {
     ),
     **group(
         "TEST.AMP",
-        ENABLED=Key(False, SWITCH, "mixed precision in evaluation"),
-        DTYPE=Key("bf16", PRECISION, "of mixed precision in evaluation"),
+        ENABLED=Key(False, AMP, "mixed precision in evaluation; auto: where the processor has instructions for it"),
+        DTYPE=Key("bf16", PRECISION, "of mixed precision that is enabled in evaluation, and not by auto"),
     ),
     **group(
         "TEST.SLIDING_WINDOW",

@@ -23,18 +23,18 @@ SETTINGS = ("short_side", "window", "stride", "logit_scale", "threshold", "stitc
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from d2host import comm, setup_logger
-    from d2host.engine.precision import Precision
+    from d2host.engine.precision import choose_precision
     from declip.evaluation.options import load_encoder
     from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
     from declip.models.templates import Templates
 
-    for name in ("declip", "catseg"):
+    for name in ("d2host", "declip", "catseg"):
         setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     protocols = choose_protocols(args)
     encoder, contexts = load_encoder(args)
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
-        precision=Precision(args.precision),
+        precision=choose_precision(args.precision, encoder.device),
         windows_at_once=args.windows_at_once,
         images_at_once=args.images_at_once,
         max_images=args.max_images,

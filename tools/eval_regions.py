@@ -21,18 +21,19 @@ METHODS = ("boxes", "masks", "crops")  # of declip.evaluation.regions.RegionMeth
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
     from d2host import setup_logger
-    from d2host.engine import Precision
+    from d2host.engine.precision import choose_precision
     from declip.data.root import dataset_root
     from declip.evaluation.options import load_encoder
     from declip.evaluation.regions import RegionMethod, RegionOptions, evaluate_regions, load_region_set
     from declip.models.templates import Templates
 
-    setup_logger(str(args.output), name="declip")
+    for name in ("d2host", "declip"):
+        setup_logger(str(args.output), name=name)
     regions = load_region_set(args.regions, str(args.image_root or ""), dataset_root(), str(args.panoptic_root or ""))
     encoder, contexts = load_encoder(args)
     options = RegionOptions(
         templates=Templates(args.prompts),
-        precision=Precision(args.precision),
+        precision=choose_precision(args.precision, encoder.device),
         images_at_once=args.images_at_once,
         max_images=args.max_images,
         save_predictions=args.save_predictions,

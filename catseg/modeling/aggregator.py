@@ -74,14 +74,7 @@ class AggregatorLayer(nn.Module):
         self.category = ClassAggregation(hidden_dim, text_dim, num_heads, padded_classes)
         self.train_pooling, self.test_pooling = pooling_size
 
-    def forward(
-        self,
-        x: Tensor,
-        appearance: Tensor,
-        text: Tensor,
-        grid: tuple[int, int],
-        chunks: Chunks,
-    ) -> Tensor:
+    def forward(self, x: Tensor, appearance: Tensor, text: Tensor, grid: tuple[int, int], chunks: Chunks) -> Tensor:
         """Tokens B×T×N×C → the same shape: ``x = spatial(x)``, then ``x + up(category(pool(x)))``.
 
         Args:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from d2host.engine.errors import ConfigError
 from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, group
-from d2host.engine.precision import Precision
+from d2host.engine.precision import AUTO, Precision
 
 if TYPE_CHECKING:
     from d2host import CfgNode
 
 SIDE = Integer(least=1, most=8192)  # of an image, pixels
 PRECISION = Choice.of(Precision)
+AMP = Choice(AUTO, True, False)
 
 TRAINING_KEYS: Keys = {
     "VERSION": Key(2, Choice(2), "of the format, as Detectron2 counts"),
@@ -51,8 +52,8 @@ TRAINING_KEYS: Keys = {
     ),
     **group(
         "SOLVER.AMP",
-        ENABLED=Key(False, SWITCH, "mixed precision in training"),
-        DTYPE=Key("bf16", PRECISION, "of mixed precision; fp16 needs a GPU"),
+        ENABLED=Key(False, AMP, "mixed precision in training; auto: where the processor has instructions for it"),
+        DTYPE=Key("bf16", PRECISION, "of mixed precision that is enabled, and not by auto; fp16 needs a GPU"),
     ),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2host.engine.errors import ConfigError
-from d2host.engine.precision import Precision
+from d2host.engine.precision import Precision, amp_precision
 from d2host.engine.state import plain
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class TrainingOptions:
             ConfigError: fp16 on a CPU.
         """
         solver = cfg.SOLVER
-        precision = Precision(solver.AMP.DTYPE) if solver.AMP.ENABLED else Precision.FP32
+        precision = amp_precision(solver.AMP, cfg.MODEL.DEVICE)
         if precision is Precision.FP16 and cfg.MODEL.DEVICE == "cpu":
             raise ConfigError("SOLVER.AMP.DTYPE fp16 needs a GPU: use bf16 on the CPU")
         return cls(

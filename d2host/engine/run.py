@@ -17,8 +17,9 @@ from d2host.engine.errors import CheckpointError
 from d2host.engine.folder import owned
 from d2host.engine.loading import per_process_batch
 from d2host.engine.options import TrainingOptions
+from d2host.engine.precision import settle_precision
 from d2host.engine.setup import resolve_device, seed_run, setup_logs, write_config
-from d2host.engine.state import check_continues
+from d2host.engine.state import check_continues, keep_precision
 from d2host.engine.trainer import Trainer
 
 
@@ -86,13 +87,17 @@ def _choose_checkpoint(cfg: CfgNode, args: argparse.Namespace) -> Path | None:
     if args.eval_only and newest and not checkpointer.files():
         raise CheckpointError(f"{cfg.OUTPUT_DIR} holds no checkpoint: train first, or give MODEL.WEIGHTS to evaluate")
     setup_logs(cfg.OUTPUT_DIR, args)
-    last = None
+    last = earlier = None
     if newest:
         last = comm.all_gather(checkpointer.last() if comm.is_main_process() else None)[0]
         if last and not args.eval_only:
-            check_continues(last, read_run(last, lazy=True)["training"], cfg)
+            earlier = read_run(last, lazy=True)["training"]
+            keep_precision(earlier, cfg)
         if not last:
             logging.getLogger("d2host.run").info("No checkpoint in %s: starting anew", cfg.OUTPUT_DIR)
+    settle_precision(cfg)
+    if earlier:
+        check_continues(last, earlier, cfg)
     if comm.is_main_process() and not (args.eval_only and checkpointer.files()):
         write_config(cfg)
     return last

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2host import CfgNode, EventStorage
 from d2host.engine.errors import CheckpointError, ConfigError
+from d2host.engine.precision import AUTO, Precision
 
 MAY_CHANGE = {  # last parts of keys: where files lie, how the machine is used, what is kept, how long it goes
     *("OUTPUT_DIR", "WEIGHTS", "IMAGES", "IMAGE_ROOT", "DEVICE", "NUM_WORKERS", "RECOMPUTE", "TOKEN_CHUNK"),
@@ -54,6 +55,19 @@ def check_continues(path: Path, training: Mapping[str, Any], cfg: CfgNode) -> No
         )
     for key in changed:
         logging.getLogger(__name__).warning("From iteration %d on %s is %r, not %r", done, key, now[key], then[key])
+
+
+def keep_precision(training: Mapping[str, Any], cfg: CfgNode) -> None:
+    """Let ``SOLVER.AMP.ENABLED auto`` mean what it meant where the run began, in place: a run keeps its precision.
+
+    Args:
+        training: the training state to go on from.
+        cfg: the present configuration.
+    """
+    then = dict(_leaves(training["config"]))
+    enabled, dtype = then.get("SOLVER.AMP.ENABLED"), then.get("SOLVER.AMP.DTYPE")
+    if cfg.SOLVER.AMP.ENABLED == AUTO and isinstance(enabled, bool) and dtype in [*Precision]:
+        cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE = enabled, dtype
 
 
 def plain(cfg: CfgNode) -> dict[str, Any]:

@@ -15,7 +15,13 @@ BY_TYPE = {
     str: ("[]", "{}", "5", "1.5", "True", "(1,)", "1j"),
     tuple: ("5", "ten", "{}", "('a',)", "(None,)", "(1e400,)", "((1,),)", "nan"),
 }
-OF_ANOTHER_TYPE = {("MODEL.SEM_SEG_HEAD.TOKEN_CHUNK", "5"), ("MODEL.SEM_SEG_HEAD.RECOMPUTE", "True")}  # beside "auto"
+OF_ANOTHER_TYPE = {  # beside "auto"
+    *(
+        ("MODEL.SEM_SEG_HEAD.TOKEN_CHUNK", "5"),
+        ("MODEL.SEM_SEG_HEAD.RECOMPUTE", "True"),
+        ("SOLVER.AMP.ENABLED", "True"),
+    ),
+}
 
 
 def key_values(command):

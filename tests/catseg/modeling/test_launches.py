@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.config import get_catseg_cfg
-from catseg.modeling import chunks, meta_arch
+from catseg.modeling import aggregator, chunks, loss, meta_arch
 from catseg.modeling.loss import binary_cross_entropy
 from d2host import build_model
 
@@ -41,13 +41,17 @@ def fake():
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-@pytest.fixture(scope="module")
-def model_on_a_gpu(fake):
+def fake_model(fake, device):
     options = ["MODEL.DEVICE", "cpu", "MODEL.ENCODER.WEIGHTS", "random", "DATASETS.TRAIN", "()"]
     model = build_model(get_catseg_cfg("declip_catseg_vitb.yaml", options)).to("meta")
     model.class_embeddings = FixedEmbeddings(model.encoder.embed_dim)
     with fake:
-        return model.to_empty(device="cuda")
+        return model.to_empty(device=device)
+
+
+@pytest.fixture(scope="module")
+def model_on_a_gpu(fake):
+    return fake_model(fake, "cuda")
 
 
 @pytest.fixture
@@ -82,3 +86,22 @@ def test_a_batch_on_a_gpu_takes_few_operators_however_many_classes(launches, tra
 
 def test_more_classes_than_are_aggregated_add_only_their_selection(launches):
     assert launches(847, training=True) <= launches(256, training=True) + 20
+
+
+def test_the_backward_pass_takes_few_operators_however_many_classes(fake, monkeypatch):
+    """On a CPU that works on as much at once as a GPU: autograd wants the device itself."""
+    monkeypatch.setattr(chunks, "free_memory", lambda device: 72 * 2**30)
+    for module in (aggregator, loss):
+        monkeypatch.setattr(module, "numbers_at_once", lambda *_: chunks.numbers_at_once(torch.device("cuda")))
+    monkeypatch.setattr(aggregator, "needs_recomputation", lambda *_: False)
+    model, counts = fake_model(fake, "cpu").train(), []
+    for classes in (20, 171):
+        with fake, Launches() as launched:
+            images, labels = torch.zeros(BATCH, 3, SIDE, SIDE), torch.zeros(BATCH, SIDE, SIDE, dtype=torch.long)
+            logits = model.logits(images, [f"class {index}" for index in range(classes)])
+            lost = binary_cross_entropy(logits, labels, model.ignore_label)
+            launched.count = 0
+            lost.backward()
+        model.zero_grad()
+        counts.append(launched.count)
+    assert counts[0] == counts[1] <= 2 * MOST

@@ -17,6 +17,7 @@ from d2host.engine.config import TRAINING_KEYS
 from d2host.engine.errors import CheckpointError, ConfigError, DeclipError, OutputError
 from d2host.engine.folder import owned
 from d2host.engine.keys import SWITCH, Integer, Key, with_defaults
+from d2host.engine.precision import Precision
 
 KEYS = {
     **with_defaults(TRAINING_KEYS, {"SOLVER.MAX_ITER": 6, "SOLVER.CHECKPOINT_PERIOD": 2}),
@@ -141,6 +142,7 @@ HOLD = """
 import sys, time
 from d2host.engine.folder import owned
 from d2host.engine.keys import SWITCH, Integer, Key, with_defaults
+from d2host.engine.precision import Precision
 with owned(sys.argv[1]):
     print(flush=True)
     time.sleep(60)
@@ -204,3 +206,20 @@ def test_a_run_does_without_its_log_on_a_full_disk(tmp_path, capsys):
     assert run(tmp_path).iter == 6
     said = capsys.readouterr().err
     assert "log.txt cannot be written any more (No space left on device)" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_run_keeps_the_precision_that_auto_was_where_it_began(enabled, tmp_path):
+    """As on a machine with instructions for bf16 and on one without."""
+    run(tmp_path / "run", overrides=("SOLVER.AMP.ENABLED", str(enabled), "SOLVER.MAX_ITER", "4"))
+    trainer = run(tmp_path / "run", "--resume", overrides=("SOLVER.AMP.ENABLED", "auto"))
+    assert trainer.iter == 6
+    assert trainer.options.precision is (Precision.BF16 if enabled else Precision.FP32)
+
+
+def test_what_auto_was_is_written_with_the_run(tmp_path):
+    trainer = run(tmp_path / "run", overrides=("SOLVER.AMP.ENABLED", "auto"))
+    enabled = trainer.options.precision is not Precision.FP32
+    assert f"    ENABLED: {str(enabled).lower()}\n" in (tmp_path / "run/config.yaml").read_text(encoding="utf-8")
+    saved = torch.load(tmp_path / "run/model_final.pth", weights_only=True)
+    assert saved["training"]["config"]["SOLVER"]["AMP"]["ENABLED"] is enabled

@@ -7,7 +7,7 @@ import torch
 
 from d2host import CfgNode
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
-from d2host.engine.precision import Precision
+from d2host.engine.precision import Precision, amp_precision
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
@@ -62,7 +62,7 @@ def build_distillation(cfg: CfgNode) -> Distillation:
 
 
 def _build(cfg: CfgNode) -> Distillation:
-    options, distill, teacher, amp = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL, cfg.MODEL.TEACHER, cfg.SOLVER.AMP
+    options, distill, teacher = cfg.MODEL.ENCODER, cfg.MODEL.DISTILL, cfg.MODEL.TEACHER
     if not options.WEIGHTS:
         raise ConfigError(f"MODEL.ENCODER.WEIGHTS is empty: give {known_weights(options.NAME)}")
     student = build_encoder(options.NAME, options.WEIGHTS, options.CONTEXT, options.ATTENTION_SCALE)
@@ -89,7 +89,7 @@ def _build(cfg: CfgNode) -> Distillation:
         original = frozen_copy(student)
     if any(issubclass(ClipTeacher.gives, kind) for kind in needs):
         # weights to interpolate with stay exact, and one copy serves both
-        precision = Precision(amp.DTYPE) if amp.ENABLED and not interpolates else Precision.FP32
+        precision = Precision.FP32 if interpolates else amp_precision(cfg.SOLVER.AMP, cfg.MODEL.DEVICE)
         teachers["clip"] = ClipTeacher(original or frozen_copy(student), precision=precision)
     if any(issubclass(FoundationTeacher.gives, kind) for kind in needs):
         precision = Precision(teacher.PRECISION)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2host.engine import arguments
-from d2host.engine.precision import Precision
+from d2host.engine.precision import AUTO, Precision
 from declip.contexts import AttentionScale, ContextType
 from declip.models.templates import Templates
 
@@ -30,7 +30,8 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     add("--proxy-weights", help="of the proxies: random, or a weight file (default: as published)")
     add("--attention-scale", choices=[scale.value for scale in AttentionScale], help="default: as the weights say")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
-    add("--precision", default="fp32", choices=[each.value for each in Precision], help="of the image tower")
+    precision = {"default": "fp32", "help": "of the image tower; auto: the fastest here (default: %(default)s)"}
+    add("--precision", choices=[AUTO, *(each.value for each in Precision)], **precision)
     add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
 

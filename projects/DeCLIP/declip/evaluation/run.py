@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
 from d2host.engine.errors import ConfigError
-from d2host.engine.precision import Precision
+from d2host.engine.precision import Precision, amp_precision
 from declip.data.datasets import vocabulary
 from declip.data.loader import build_test_loader
 from declip.evaluation.results import write_results
@@ -35,7 +35,7 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
     loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
     folder = Path(cfg.OUTPUT_DIR) / "inference"
-    precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
+    precision = amp_precision(cfg.TEST.AMP, model.device)
     results = {}
     for name, loader in loaders.items():
         model.set_vocabulary(vocabulary(name))

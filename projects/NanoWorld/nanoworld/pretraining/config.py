@@ -23,7 +23,7 @@ KEYS: Keys = {
             "SOLVER.WARMUP_ITERS": 200,
             "SOLVER.IMS_PER_BATCH": 32,  # scenes
             "SOLVER.CLIP_GRADIENTS.ENABLED": True,
-            "SOLVER.AMP.ENABLED": True,
+            "SOLVER.AMP.ENABLED": "auto",
             "SOLVER.CHECKPOINT_PERIOD": 500,
             "SOLVER.MAX_CHECKPOINTS": 2,
             "TEST.EVAL_PERIOD": 500,
