@@ -52,9 +52,7 @@ class AttentionMaps:
     def maps(self) -> dict[str, np.ndarray]:
         """The same over the patches alone, Q×h×w: what a row lacks to 1 lies on the class token and registers."""
         height, width = self.seen.grid
-        return {
-            name: rows[:, -height * width :].reshape(len(rows), height, width) for name, rows in self.rows.items()
-        }
+        return {name: rows[:, -height * width :].reshape(len(rows), height, width) for name, rows in self.rows.items()}
 
 
 def attention_maps(
@@ -176,4 +174,3 @@ def _draw_model(part: SubFigure, title: str, found: AttentionMaps, columns: int)
             show_map(axes, each[row], found.seen, cmap=MAP_COLORS, vmin=0)
             show_anchors(axes, found.seen, places)
             axes.set_title(f"{name}: to {100 * each[row].max():.2g} %", fontsize=SMALL)
-

@@ -106,7 +106,9 @@ def correlation(
     >>> correlation(image, models, anchors=[(40, 90)]).savefig("correlation.png")
     """
     anchors = spread_anchors(image) if anchors is None else anchors
-    return draw_correlation({title: correlation_maps(model, image, anchors, patches) for title, model in models.items()})
+    return draw_correlation(
+        {title: correlation_maps(model, image, anchors, patches) for title, model in models.items()}
+    )
 
 
 def draw_correlation(found: Mapping[str, CorrelationMaps]) -> Figure:

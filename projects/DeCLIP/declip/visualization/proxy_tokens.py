@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from tabulate import tabulate
 from torch import Tensor
 
 from d2host.engine.errors import DataError
@@ -57,15 +58,8 @@ class ProxyShares:
         """From each image's blocks."""
         return cls(*np.moveaxis(np.asarray(shares, dtype=np.float64), -1, 0))
 
-    def by_block(self) -> list[list[float]]:
-        """Rows of a table: block, then the means over images in percent, without the last."""
-        means = [100 * each.mean(axis=0) for each in (self.by_patches, self.by_class_token, self.on_prefix)]
-        return [[block, *map(float, row)] for block, row in enumerate(zip(*means, strict=True))]
 
-
-def shares_of(
-    attention: AttentionMap, num_patches: int, class_token: bool, fraction: float = FRACTION
-) -> BlockShares:
+def shares_of(attention: AttentionMap, num_patches: int, class_token: bool, fraction: float = FRACTION) -> BlockShares:
     """The shares in one block of one image.
 
     Args:
@@ -141,6 +135,16 @@ def draw_proxy_tokens(found: Mapping[str, ProxyShares]) -> Figure:
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     draw_shares(found, figure.subplots())
     return figure
+
+
+def shares_table(found: Mapping[str, ProxyShares]) -> str:
+    """Shares in percent as a Markdown table: a row for each block of each model, means over images."""
+    rows = []
+    for title, shares in found.items():
+        means = [100 * each.mean(axis=0) for each in (shares.by_patches, shares.by_class_token, shares.on_prefix)]
+        rows += [[title, block, *values] for block, values in enumerate(zip(*means, strict=True))]
+    headers = ["model", "block", "by patches, %", "by [CLS], %", "patches on prefix tokens, %"]
+    return tabulate(rows, headers, tablefmt="github", floatfmt=".1f")
 
 
 def draw_shares(found: Mapping[str, ProxyShares], axes: Axes) -> None:
