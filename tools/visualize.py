@@ -51,13 +51,10 @@ def proxy_tokens(args: argparse.Namespace):
     from tqdm import tqdm
 
     from declip.data.datasets import dataset_records
-    from declip.data.listing import find_files
     from declip.visualization import draw_proxy_tokens, proxy_shares, shares_table
 
-    if args.dataset:
-        images = [record["file_name"] for record in dataset_records(args.dataset)]
-    else:
-        images = [file for path in args.images for file in (find_files(path) if path.is_dir() else [path])]
+    records = dataset_records(args.dataset) if args.dataset else ()
+    images = [record["file_name"] for record in records] or image_files(args.images)
     images = images[: args.max_images or None]
     found = {
         title: proxy_shares(model, tqdm(images, title, unit="image"), args.patches, args.fraction)
@@ -89,10 +86,10 @@ def segmentation(args: argparse.Namespace):
     methods = {}
     for model, *rest in args.model:
         weights, context = (*rest, None, None)[:2]
-        add(methods, model, rest, load_segmenter(model, weights, context=context, device=args.device))
+        keep(methods, model, rest, load_segmenter(model, weights, context=context, device=args.device))
     if args.dataset:
         return segmentation_of_dataset(args.dataset, methods, names, args.count)
-    return segmentation(args.images, methods, names)
+    return segmentation(image_files(args.images), methods, names)
 
 
 def dataset(args: argparse.Namespace):
@@ -108,7 +105,7 @@ def training(args: argparse.Namespace):
 
     runs: dict[str, str] = {}
     for title, folder in args.run:
-        add(runs, title, [], folder)
+        keep(runs, title, [], folder)
     return training(runs, args.curves, args.smooth, args.log_scale)
 
 
@@ -121,7 +118,7 @@ def resolution(args: argparse.Namespace):
         if not folders:
             raise ConfigError(f"--results {title} names no folder: give a title, then a folder, or SIDE=FOLDER of each")
         sides = dict(_side_and_folder(text) for text in folders)
-        add(results, title, [], sides)
+        keep(results, title, [], sides)
     return resolution(results, args.metrics)
 
 
@@ -134,15 +131,25 @@ def models(args: argparse.Namespace) -> dict:
     device, found = resolve_device(args.device), {}
     for name, *rest in args.encoder:
         weights, context = (*rest, None, None)[:2]
-        add(found, name, rest, build_encoder(name, weights, context).to(device))
+        keep(found, name, rest, build_encoder(name, weights, context).to(device))
     for name, *rest in args.teacher:
-        add(found, name, rest, FoundationTeacher(name, *rest[:1]).to(device))
+        keep(found, name, rest, FoundationTeacher(name, *rest[:1]).to(device))
     if not found:
         raise ConfigError("no model is named: give --encoder NAME WEIGHTS, or --teacher NAME, as often as needed")
     return found
 
 
-def add(found: dict, name: str, rest: list[str], value) -> None:
+def image_files(paths: list[Path]) -> list[Path]:
+    """Image files, and those in folders."""
+    from declip.data.listing import find_files
+
+    images = [file for path in paths for file in (find_files(path) if path.is_dir() else [path])]
+    if not images:
+        raise DataError(f"no image in {', '.join(map(str, paths))}: give image files, or folders that hold them")
+    return images
+
+
+def keep(found: dict, name: str, rest: list[str], value) -> None:
     """Keep what is drawn by its title: the name of a model, then its weights and context, of a path its last part."""
     title = ", ".join([Path(name).name or name, *(Path(each).name or each for each in rest)])
     if title in found:
@@ -191,7 +198,7 @@ def parse_arguments() -> argparse.Namespace:
     made["proxy-tokens"].add_argument("--max-images", type=arguments.count, default=0, help="the first (0: all)")
     for name in ("proxy-tokens", "segmentation"):
         either = made[name].add_mutually_exclusive_group(required=True)
-        either.add_argument("--images", type=arguments.existing_path, nargs="+", help="image files")
+        either.add_argument("--images", type=arguments.existing_path, nargs="+", help="image files, or folders of them")
         either.add_argument("--dataset", help="name of a registered dataset")
     add = made["segmentation"].add_argument
     model = {"action": "append", "nargs": "+", "required": True, "metavar": ("MODEL", "WEIGHTS")}

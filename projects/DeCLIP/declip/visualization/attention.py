@@ -167,7 +167,7 @@ def _draw_model(part: SubFigure, title: str, found: AttentionMaps, columns: int)
             axes.axis("off")
         show_map(line[0], found.seen.image, found.seen)
         show_anchors(line[0], found.seen, places)
-        line[0].set_title(f"{token} in" if number < 0 else token, fontsize=SMALL)
+        line[0].set_title(token, fontsize=SMALL)
         for axes, (name, each) in zip(line[1:], maps.items(), strict=False):
             if name == CONTEXT and number < 0:
                 continue  # dense features leave the class token out
