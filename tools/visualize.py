@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     """Draw one picture."""
     from declip.evaluation.visualizer import save_figure
 
-    save_figure(args.draw(args), args.output)
+    save_figure(args.draw(args), args.output, args.dpi)
     print(f"the picture is in {args.output}")
 
 
@@ -182,6 +182,8 @@ def parse_arguments() -> argparse.Namespace:
         one.set_defaults(draw=draw)
         output = {"type": arguments.output_file(*PICTURES), "default": Path(f"output/{name}.png")}
         one.add_argument("--output", **output, help="the picture (default: %(default)s)")
+        dpi = {"type": arguments.whole_number(30, 600), "default": 130}
+        one.add_argument("--dpi", **dpi, help="dots per inch (default: %(default)s)")
     for name in ("attention", "correlation"):
         made[name].add_argument("--image", type=arguments.existing_file, required=True)
         anchors = {"type": place, "nargs": "+", "metavar": "X,Y"}

@@ -70,7 +70,7 @@ def _training(program, config):
 
 
 def _picture(subcommand, base, kinds):
-    base, kinds = {**base, "output": ("{case}/out.png",)}, {**kinds, "output": "picture"}
+    base, kinds = {**base, "output": ("{case}/out.png",)}, {**kinds, "output": "picture", "dpi": "dots"}
     return Command("tools/visualize.py", base, kinds, subcommand=subcommand)
 
 

@@ -103,6 +103,7 @@ VALUES = {
     ],
     "places": [value(text) for text in ("", " ", "1", "1,2,3", "a,b", "nan,1", "1,inf", "100000,1", "1;2", LONG)],
     "layers": numbers("99", "-99", "1000000"),
+    "dots": numbers("-1", "0", "29", "601", "1000000000"),
     "patches": numbers("-1", "0", "129", "1000000000"),
     "regions": [
         *(value(text) for text in NO_NAMES),
