@@ -5,7 +5,6 @@ from d2host.engine.errors import DataError
 from declip.visualization import dataset
 from declip.visualization.dataset import labelled_images
 
-pytest_plugins = ["tests.declip.evaluation.conftest"]
 NAME = "evaluation_test_images"
 
 

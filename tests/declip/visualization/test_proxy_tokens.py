@@ -55,12 +55,14 @@ def test_shares_of_many_images_are_those_of_each(encoder):
 
 
 def test_the_figure_and_the_table_have_the_means_of_the_shares(encoder, tmp_path):
-    found = {"a": proxy_shares(encoder, IMAGES), "b": proxy_shares(encoder, IMAGES[:1], fraction=0.1)}
+    found = {"_a$": proxy_shares(encoder, IMAGES), "b": proxy_shares(encoder, IMAGES[:1], fraction=0.1)}
     axes = draw_proxy_tokens(found).axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), 100 * found["a"].by_patches.mean(axis=0))
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), 100 * found["_a$"].by_patches.mean(axis=0))
     np.testing.assert_allclose(axes.lines[3].get_ydata(), 100 * found["b"].by_class_token[0])
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[:2] == ["_a$, by patches", "_a$, by [CLS]"] and len(names) == 5
     row = shares_table(found).splitlines()[2].split("|")
-    assert [float(each) for each in row[2:4]] == [0, round(100 * found["a"].by_patches[:, 0].mean(), 1)]
+    assert [float(each) for each in row[2:4]] == [0, round(100 * found["_a$"].by_patches[:, 0].mean(), 1)]
     proxy_tokens(IMAGES[:1], {"a": encoder}).savefig(tmp_path / "x.svg")
     assert (tmp_path / "x.svg").stat().st_size > 5_000
 

@@ -7,7 +7,6 @@ from declip.segmentation import Segmentation as Result
 from declip.visualization import segmentation, segmentation_of_dataset, segmentation_panels
 from declip.visualization.segmentation import palette
 
-pytest_plugins = ["tests.declip.evaluation.conftest"]
 NAME = "evaluation_test_images"
 
 

@@ -146,7 +146,7 @@ def attention(
 def draw_attention(found: Mapping[str, AttentionMaps]) -> Figure:
     """Rows of tokens and columns of blocks for each model; below, the share of the most attended patches by block."""
     columns = 1 + max(len(each.rows) for each in found.values())
-    heights = [sum([cell_height(each.seen)] * len(each.tokens)) + 0.35 for each in found.values()]
+    heights = [cell_height(each.seen) * max(len(each.tokens), 1) + 0.35 for each in found.values()]
     size = (max(PANEL_INCHES * columns, 5), sum(heights) + 2.6)
     figure = Figure(figsize=size, layout="constrained")
     *parts, below = figure.subfigures(len(found) + 1, 1, height_ratios=[*heights, 2.6], squeeze=False)[:, 0]
@@ -157,14 +157,15 @@ def draw_attention(found: Mapping[str, AttentionMaps]) -> Figure:
 
 
 def _draw_model(part: SubFigure, title: str, found: AttentionMaps, columns: int) -> None:
-    part.suptitle(f"{title}: attention, mean over heads; brightest: the panel's largest share", fontsize=TITLE)
-    cells = part.subplots(len(found.tokens), columns, squeeze=False)
+    explanation = "attention, mean over heads; brightest: the panel's largest share"
+    part.suptitle(f"{title}: {explanation}", fontsize=TITLE, parse_math=False)
+    cells = part.subplots(max(len(found.tokens), 1), columns, squeeze=False)
+    for axes in cells.flat:
+        axes.axis("off")
     maps = found.maps
-    for row, (token, line) in enumerate(zip(found.tokens, cells, strict=True)):
+    for row, (token, line) in enumerate(zip(found.tokens, cells, strict=False)):
         number = row - (len(found.tokens) - len(found.seen.anchors))
         places = [number] if number >= 0 else []
-        for axes in line:
-            axes.axis("off")
         show_map(line[0], found.seen.image, found.seen)
         show_anchors(line[0], found.seen, places)
         line[0].set_title(token, fontsize=SMALL)

@@ -129,7 +129,7 @@ def draw_correlation(found: Mapping[str, CorrelationMaps]) -> Figure:
             drawn = show_map(axes, each.maps[kind][number], each.seen, cmap=MAP_COLORS, vmin=0, vmax=1)
             show_anchors(axes, each.seen, [number])
             if not number:
-                axes.set_title(f"{title}\n{kind}", fontsize=TITLE)
+                axes.set_title(f"{title}\n{kind}", fontsize=TITLE, parse_math=False)
     if columns and len(seen.anchors):
         bar = figure.colorbar(drawn, ax=cells, extend="min", shrink=0.8)
         bar.set_label("cosine with the anchor", fontsize=TITLE)

@@ -20,7 +20,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from d2host.engine.errors import DataError
-from declip.evaluation.style import SMALL, TITLE, line_style
+from declip.evaluation.style import SMALL, TITLE, add_legend, line_style
 from declip.segmentation import ImageLike
 from declip.visualization.inputs import ModelInput
 from declip.visualization.reader import AttentionMap, Model, has_class_token, read_blocks
@@ -149,6 +149,7 @@ def shares_table(found: Mapping[str, ProxyShares]) -> str:
 
 def draw_shares(found: Mapping[str, ProxyShares], axes: Axes) -> None:
     """Curves over the depth, from a model's first block to its last: mean, and deviation where there are images."""
+    lines = {}
     for number, (title, shares) in enumerate(found.items()):
         images, blocks = shares.by_patches.shape
         style = line_style(number)
@@ -159,12 +160,12 @@ def draw_shares(found: Mapping[str, ProxyShares], axes: Axes) -> None:
             mean, spread = 100 * values.mean(axis=0), 100 * values.std(axis=0)
             if np.isnan(mean).all():
                 continue
-            options = {**style, "linestyle": dashes, "markersize": 4, "label": f"{title}, {what}"}
-            axes.plot(range(blocks), mean, **options)
+            options = {**style, "linestyle": dashes, "markersize": 4}
+            (lines[f"{title}, {what}"],) = axes.plot(range(blocks), mean, **options)
             if images > 1:
                 axes.fill_between(range(blocks), mean - spread, mean + spread, color=style["color"], alpha=0.12, lw=0)
     even = 100 * np.mean([shares.even.mean() for shares in found.values()])
-    axes.axhline(even, color="0.5", lw=1, ls=":", label=f"even attention ({even:.2g} %)")
+    lines[f"even attention ({even:.2g} %)"] = axes.axhline(even, color="0.5", lw=1, ls=":")
     axes.set_title(f"share of attention on the most attended {even:.1g} % of patches", fontsize=TITLE)
     axes.set_xlabel("block", fontsize=TITLE)
     axes.set_ylabel("%", fontsize=TITLE)
@@ -172,4 +173,4 @@ def draw_shares(found: Mapping[str, ProxyShares], axes: Axes) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=SMALL)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, handlelength=3.5)
+    add_legend(axes, lines.items(), fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3.5)

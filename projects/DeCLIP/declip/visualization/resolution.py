@@ -1,5 +1,6 @@
 """Accuracy over the size of the input, from the results that evaluations leave (DeCLIP, Figure 6)."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def read_results(title: str, path: str | Path, side: int | None = None) -> Summa
         DataError: there are no such results, or the side has to be given.
     """
     path = Path(path)
-    path = path / RESULTS if path.is_dir() else path
+    path = path / RESULTS if os.path.isdir(path) else path
     content, found = read_json(path, "results file", REMEDY), {}
     if isinstance(content, list):
         for row in content:

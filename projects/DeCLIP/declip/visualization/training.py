@@ -1,6 +1,7 @@
 """Curves of trainings, from the ``metrics.json`` that each writes: the numbers, and their picture."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from d2host.engine.errors import DataError
 from declip.data.text_files import read_text
-from declip.evaluation.style import SMALL, TITLE, line_style
+from declip.evaluation.style import SMALL, TITLE, add_legend, line_style
 
 METRICS, ITERATION, LOSS = "metrics.json", "iteration", "total_loss"
 COLUMNS = 2
@@ -54,7 +55,7 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
         DataError: there is no such file, or a line is no JSON object with an iteration.
     """
     path = Path(path)
-    path = path / METRICS if path.is_dir() else path
+    path = path / METRICS if os.path.isdir(path) else path
     found: dict[str, dict[int, float]] = {}
     for number, line in enumerate(read_text(path, "metrics file", REMEDY).splitlines(), start=1):
         try:
@@ -124,10 +125,5 @@ def draw_training(
             axes.set_yscale("log")
     for axes in list(figure.axes)[len(curves) :]:
         axes.axis("off")
-    legend = figure.legend(
-        lines.values(), map(str, range(len(lines))), loc="outside lower center", ncols=4, fontsize=TITLE, frameon=False
-    )
-    for text, title in zip(legend.get_texts(), lines, strict=True):
-        text.set_parse_math(False)
-        text.set_text(title)
+    add_legend(figure, lines.items(), loc="outside lower center", ncols=4, fontsize=TITLE)
     return figure

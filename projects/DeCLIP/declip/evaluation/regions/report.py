@@ -12,7 +12,7 @@ from d2host.engine.atomic import replacing
 from declip.evaluation.regions.accuracy import RegionAccuracy
 from declip.evaluation.regions.classify import Kind
 from declip.evaluation.results import write_csv, write_results
-from declip.evaluation.style import line_style
+from declip.evaluation.style import add_legend, line_style
 
 GROUPS = ("things_mAcc", "stuff_mAcc")  # top-1 accuracy, mean over classes
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
@@ -87,10 +87,5 @@ def draw_resolutions(summaries: Mapping[Key, Mapping[str, float]], metrics: Sequ
         axes.set(xlabel="side of the image, pixels", ylabel="%", xticks=sides)
         axes.tick_params(axis="x", labelrotation=45 if len(sides) > 6 else 0)
         axes.grid(alpha=0.3)
-    legend = figure.legend(
-        list(lines.values()), list(map(str, range(len(lines)))), loc="outside lower center", ncols=3, frameon=False
-    )
-    for text, name in zip(legend.get_texts(), lines, strict=True):
-        text.set_parse_math(False)  # a name is no formula, whatever its dollars
-        text.set_text(name)
+    add_legend(figure, lines.items(), loc="outside lower center", ncols=3)
     return figure
