@@ -27,7 +27,7 @@ from declip.teachers.foundation import FoundationTeacher
 
 Model = DenseCLIP | FoundationTeacher
 Read = TypeVar("Read")
-ROWS = 512  # of a map that exist at a time
+ROWS = 128  # of a map that exist at a time
 
 
 @dataclass(frozen=True)
