@@ -20,6 +20,7 @@ class Command:
         kinds: the same for every argument there is → its kind (:data:`tests.faults.values.VALUES`).
         positionals: names that stand without an option, at the end.
         raw: folder of ``{world}/raw`` that each case gets a copy of, as ``{case}/root``; empty: none.
+        subcommand: what stands before everything else; empty: nothing.
     """
 
     program: str
@@ -27,6 +28,7 @@ class Command:
     kinds: dict[str, str]
     positionals: tuple[str, ...] = ("opts",)
     raw: str = ""
+    subcommand: str = ""
 
     def line(self, **changed):
         """The arguments with those in ``changed`` replaced; an option is named as it is parsed (``max_images``)."""
@@ -38,7 +40,8 @@ class Command:
             if name not in self.positionals
             for token in (f"--{name.replace('_', '-')}", *tokens)
         ]
-        return (*options, *(token for name in self.positionals for token in given.get(name, ())))
+        first = (self.subcommand,) if self.subcommand else ()
+        return (*first, *options, *(token for name in self.positionals for token in given.get(name, ())))
 
     @property
     def path(self):
@@ -64,6 +67,11 @@ def _training(program, config):
     hidden = dict.fromkeys(("num_machines", "machine_rank", "dist_url"), "choice")
     kinds = {"config_file": "config", "resume": "flag", "eval_only": "flag", "num_gpus": "processes"}
     return Command(f"tools/{program}.py", base, {**kinds, **hidden, "opts": "training"})
+
+
+def _picture(subcommand, base, kinds):
+    base, kinds = {**base, "output": ("{case}/out.png",)}, {**kinds, "output": "picture", "dpi": "dots"}
+    return Command("tools/visualize.py", base, kinds, subcommand=subcommand)
 
 
 def _preparation(name):
@@ -92,6 +100,9 @@ QUICK = {"prompts": ("name",), "device": ("cpu",), "num_workers": ("0",), "cache
 DENSE = {"datasets": ("voc_2012_test_sem_seg",), "short_side": ("32",), "window": ("32",), "stride": ("16",)}
 REGIONS = {"regions": ("{world}/regions.json",), "image_root": ("{world}/photos",), "sides": ("32",)}
 REGIONS |= {"panoptic_root": ("{world}/regions",)}
+
+LOOKED_AT = {"image": ("{world}/photos/2007_000033.jpg",), "device": ("cpu",)}
+LOOKING = {"encoder": "encoder", "teacher": "teacher", "patches": "patches", "device": "device"}
 
 COMMANDS = {
     "demo": Command(
@@ -133,10 +144,41 @@ COMMANDS = {
         {"input": "weights", "config_file": "config", "output": "converted"},
         ("input",),
     ),
-    "visualize": Command(
-        "tools/visualize.py",
-        {"dataset": ("voc_2012_test_sem_seg",), "count": ("1",), "output": ("{case}/out.png",)},
-        {"dataset": "dataset", "count": "positive", "output": "picture"},
+    "visualize attention": _picture(
+        "attention",
+        {**LOOKED_AT, "encoder": ("nano", "nano-clip"), "anchors": ("20,10",), "layers": ("0", "-1")},
+        {**LOOKING, "image": "images", "anchors": "places", "layers": "layers"},
+    ),
+    "visualize proxy-tokens": _picture(
+        "proxy-tokens",
+        {"images": ("{world}/photos",), "teacher": ("nano-vfm",), "device": ("cpu",)},
+        {**LOOKING, "images": "images", "dataset": "dataset", "fraction": "share", "max_images": "count"},
+    ),
+    "visualize correlation": _picture(
+        "correlation",
+        {**LOOKED_AT, "encoder": ("nano", "nano-clip", "qk"), "teacher": ("nano-vfm",)},
+        {**LOOKING, "image": "images", "anchors": "places"},
+    ),
+    "visualize segmentation": _picture(
+        "segmentation",
+        {"images": ("{world}/photos",), "model": ("nano",), "classes": ("grass", "sky"), "device": ("cpu",)},
+        {"images": "images", "dataset": "dataset", "model": "model", "classes": "classes", "count": "positive",
+         "device": "device"},
+    ),
+    "visualize dataset": _picture(
+        "dataset",
+        {"dataset": ("voc_2012_test_sem_seg",), "count": ("1",)},
+        {"dataset": "dataset", "count": "positive"},
+    ),
+    "visualize training": _picture(
+        "training",
+        {"run": ("a", "{world}/runs/catseg"), "curves": ("total_loss",)},
+        {"run": "run", "curves": "choice", "smooth": "positive", "log_scale": "flag"},
+    ),
+    "visualize resolution": _picture(
+        "resolution",
+        {"results": ("a", "32={world}/dense")},
+        {"results": "results", "metrics": "choice"},
     ),
     "reproduce": Command(
         "{world}/tools/reproduce.py",
@@ -193,9 +235,8 @@ def parser_of(path):
 
 
 def arguments_of(command):
-    """Name → argparse action of every argument of a program."""
-    return {
-        action.dest: action
-        for action in parser_of(command.path.replace("{world}", str(REPOSITORY)))._actions
-        if action.dest != "help"
-    }
+    """Name → argparse action of every argument of a program, or of its subcommand."""
+    parser = parser_of(command.path.replace("{world}", str(REPOSITORY)))
+    if command.subcommand:
+        parser = next(each for each in parser._actions if each.dest == "picture").choices[command.subcommand]
+    return {action.dest: action for action in parser._actions if action.dest != "help"}

@@ -16,7 +16,7 @@ from tests.running import run_program
 
 GOOD = ("clear error", "fine")
 KINDS = (*GOOD, "traceback", "silent", "unclear", "wrongly refused", "written", "hang", "memory")
-ERROR = re.compile(r"^(?:error: |[\w.]+: error: ).", re.MULTILINE)
+ERROR = re.compile(r"^(?:error: |[\w.]+(?: [\w-]+)?: error: ).", re.MULTILINE)  # of argparse: program, subcommand
 LEFT_OVER = re.compile(r"(^|/)(log\.txt.*|config\.yaml|events\.out.*|metrics\.json)$")
 
 

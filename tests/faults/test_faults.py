@@ -19,9 +19,9 @@ SAMPLE = random.Random(18).sample([name for name in CASES if not name.startswith
 def test_every_argument_of_every_command_line_has_a_kind():
     kinds = {}
     for command in COMMANDS.values():
-        kinds.setdefault(command.path, {}).update(command.kinds)
+        kinds.setdefault((command.path, command.subcommand), {}).update(command.kinds)
     for command in COMMANDS.values():
-        missing = arguments_of(command).keys() - kinds[command.path]
+        missing = arguments_of(command).keys() - kinds[command.path, command.subcommand]
         assert not missing, f"{command.program}: say of what kind {missing} are in tests/faults/commands.py"
         assert {command.kinds[name] for name in command.kinds} <= VALUES.keys()
 

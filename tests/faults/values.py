@@ -101,6 +101,10 @@ VALUES = {
         Value("thousands", tuple(f"thing {number}" for number in range(1000)), Expected.EITHER),
         Value("a list and a name", ("{world}/classes.txt", "grass")),
     ],
+    "places": [value(text) for text in ("", " ", "1", "1,2,3", "a,b", "nan,1", "1,inf", "100000,1", "1;2", LONG)],
+    "layers": numbers("99", "-99", "1000000"),
+    "dots": numbers("-1", "0", "29", "601", "1000000000"),
+    "patches": numbers("-1", "0", "129", "1000000000"),
     "regions": [
         *(value(text) for text in NO_NAMES),
         *paths(".json", "", also=("voc_2012_test_sem_seg", "{world}/photos.json", "{world}/catseg.yaml")),
@@ -131,6 +135,16 @@ VALUES = {
 }  # fmt: skip
 """Kind → values."""
 VALUES["teacher"] = [each for each in VALUES["weights"] if "vfm" not in each.label]
+VALUES["run"] = [
+    Value("alone", ("a",)),
+    *(Value(f"a {each.label}", ("a", *each.tokens)) for each in paths("", ".json", also=("{world}/photos", "foo"))),
+    *(Value(f"a {name}", ("a", f"{{world}}/{name}")) for name in ("photos.json", "regions.json", "catseg.yaml")),
+]
+VALUES["results"] = [
+    *VALUES["run"],
+    Value("a dense", ("a", "{world}/dense")),
+    *(Value(f"a {side}=", ("a", f"{side}={{world}}/dense")) for side in ("", "x", "-1", "1.5", "9" * 9, LONG)),
+]
 VALUES["training"] = [
     *VALUES["overrides"],
     *(Value(f"OUTPUT_DIR {folder.label}", ("OUTPUT_DIR", *folder.tokens)) for folder in VALUES["folder"]),

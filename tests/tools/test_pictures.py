@@ -21,25 +21,103 @@ def model(tiny_config, tmp_path_factory):
 
 
 def test_visualize_draws_a_dataset(tool, tmp_path):
-    result = tool("visualize.py", "--dataset", "nano_val", "--count", 2, "--output", tmp_path / "seen" / "nano.png")
+    output = tmp_path / "seen" / "nano.png"
+    result = tool("visualize.py", "dataset", "--dataset", "nano_val", "--count", 2, "--output", output)
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "seen" / "nano.png").stat().st_size > 10_000
-    assert "2 of 200 images" in result.stdout
+    assert output.stat().st_size > 10_000
+    assert f"the picture is in {output}" in result.stdout
 
 
 def test_visualize_names_the_datasets_it_knows(tool):
-    result = tool("visualize.py", "--dataset", "ade")
+    result = tool("visualize.py", "dataset", "--dataset", "ade")
     assert result.returncode == 2
     assert "dataset 'ade' is not registered: choose among" in result.stderr
 
 
 def test_visualize_refuses_more_rows_than_a_figure_holds(tool):
-    result = tool("visualize.py", "--dataset", "nano_val", "--count", 101)
-    assert result.returncode == 2 and "--count" in result.stderr
+    result = tool("visualize.py", "dataset", "--dataset", "nano_val", "--count", 101)
+    assert result.returncode == 2 and "a figure of 101 images cannot be drawn" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "x.jpg"
+    Image.effect_noise((64, 48), 60).convert("RGB").save(path)
+    return path
+
+
+CLIP, DECLIP, VFM = ("--encoder", "nano", "nano-clip", "qk"), ("--encoder", "nano", "nano-declip"), ("nano-vfm",)
+PICTURES = {  # name → options, what is said besides
+    "attention": (*CLIP, "--image", "PHOTO", "--anchors", "40,20", "--layers", 0, -1, "--patches", 6),
+    "proxy-tokens": (*CLIP, "--teacher", *VFM, "--images", "PHOTO", "--patches", 6),
+    "correlation": (*CLIP, *DECLIP, "--teacher", *VFM, "--image", "PHOTO", "--patches", 6),
+    "segmentation": (
+        "--images",
+        "PHOTO",
+        "--classes",
+        "grass",
+        "sky",
+        "--model",
+        "nano",
+        "--model",
+        "nano",
+        "nano-clip",
+    ),
+}
+SAID = {"attention": "| nano, nano-clip, qk |       5 |", "proxy-tokens": "| nano-vfm            |       5 |"}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_visualize_draws_what_models_see(name, tool, photo, tmp_path):
+    options = [photo if each == "PHOTO" else each for each in PICTURES[name]]
+    result = tool("visualize.py", name, *options, "--output", tmp_path / "x.svg")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "x.svg").read_text().startswith("<?xml") and (tmp_path / "x.svg").stat().st_size > 5_000
+    assert SAID.get(name, "") in result.stdout
+
+
+def test_visualize_segments_a_dataset_beside_its_truth(tool, tmp_path):
+    options = ("--dataset", "nano_val", "--count", 1, "--model", "nano", "--output", tmp_path / "x.png")
+    assert tool("visualize.py", "segmentation", *options).returncode == 0
+    assert Image.open(tmp_path / "x.png").width > 3 * 300
+    result = tool("visualize.py", "segmentation", *options, "--classes", "grass")
+    assert result.returncode == 2 and "--classes are 1, 'nano_val' has 42" in result.stderr
+
+
+def test_visualize_draws_what_runs_leave(tool, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"iteration": 1, "total_loss": 2}\n{"iteration": 2, "total_loss": 1}')
+    (tmp_path / "results.json").write_text('{"qk": {"nano_val": {"mIoU": 50}}}')
+    runs = ("--run", "a", tmp_path, "--run", "b", tmp_path / "metrics.json")
+    assert tool("visualize.py", "training", *runs, "--output", tmp_path / "x.png").returncode == 0
+    sides = (f"64={tmp_path}", f"128={tmp_path}")
+    assert tool("visualize.py", "resolution", "--results", "a", *sides, "--output", tmp_path / "y.png").returncode == 0
+    assert (tmp_path / "x.png").stat().st_size > 5_000 and (tmp_path / "y.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("attention", "--image", "PHOTO"), "no model is named: give --encoder NAME WEIGHTS, or --teacher NAME"),
+        (("attention", "--image", "PHOTO", *CLIP, *CLIP), "'nano, nano-clip, qk' is drawn twice"),
+        (
+            ("attention", "--image", "PHOTO", *CLIP, "--anchors", "64,0"),
+            "anchor 64,0 lies outside of the image of 64x48",
+        ),
+        (("attention", "--image", "PHOTO", *CLIP, "--layers", "6"), "'nano' has no block 6"),
+        (("attention", "--image", "PHOTO", *CLIP, "--output", "x.gif"), "has to end in .png or .jpg or .pdf or .svg"),
+        (("segmentation", "--images", "PHOTO", "--model", "nano"), "--images have no classes of their own"),
+        (("training", "--run", "a", "a", "--run", "a", "b"), "'a' is drawn twice"),
+        (("training", "--run", "a", "gone"), "metrics file gone does not exist"),
+        (("resolution", "--results", "a"), "--results a names no folder"),
+    ],
+)
+def test_visualize_says_in_one_sentence_what_cannot_be_drawn(options, message, tool, photo):
+    result = tool("visualize.py", *(photo if each == "PHOTO" else each for each in options))
+    assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
 
 
 def test_demo_segments_images_into_named_classes(tool, model, tmp_path, datasets_root):
-    tool("visualize.py", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
+    tool("visualize.py", "dataset", "--dataset", "nano_val", "--count", 1, "--output", tmp_path / "drawn.png")
     image = datasets_root / "nano" / "val" / "images" / "000000.png"
     for number, options in enumerate((("--model", model), ("--model", "nano", "--weights", "nano-clip"))):
         output = tmp_path / f"out{number}"
@@ -130,6 +208,6 @@ def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b"])
 def test_a_name_of_several_lines_is_refused_in_one(name, tool):
-    result = tool("visualize.py", "--dataset", name)
+    result = tool("visualize.py", "dataset", "--dataset", name)
     assert result.returncode == 2 and "is not registered" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -20,6 +20,7 @@ from declip.data.datasets import dataset_metadata
 from declip.data.mapper import fitted, resize_image, resize_labels
 from declip.data.reading import LabelFormat, check_same_size, read_image
 from declip.evaluation.sem_seg_evaluator import background_class, to_labels
+from declip.evaluation.style import add_legend
 
 OPACITY = 0.65
 LEGEND_ENTRIES, LEGEND_COLUMNS, NAME_LENGTH = 24, 6, 40
@@ -84,7 +85,7 @@ def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.nd
         for axis, (title, panel) in zip(cells, panels.items(), strict=False):
             axis.imshow(panel, aspect=float(np.clip(shape, 1 / MOST_SHAPE, MOST_SHAPE)) / shape)
             if number == 0:
-                axis.set_title(title, fontsize=9)
+                axis.set_title(title, fontsize=9, parse_math=False)
     _add_legend(figure, rows, class_names, colors)
     return figure
 
@@ -103,13 +104,9 @@ def _add_legend(figure: Figure, rows: Sequence[Segmentation], class_names: Seque
     if len(present) > len(shown):
         names, patches = [*names, f"and {len(present) - len(shown)} more"], [*patches, Patch(alpha=0)]
     for columns in range(min(LEGEND_COLUMNS, len(names)), 0, -1):
-        legend = figure.legend(
-            *(patches, list(map(str, range(len(names))))),
-            **{"loc": "outside lower center", "ncols": columns, "fontsize": 7, "frameon": False},
+        legend = add_legend(
+            figure, zip(names, patches, strict=True), loc="outside lower center", ncols=columns, fontsize=7
         )
-        for text, name in zip(legend.get_texts(), names, strict=True):
-            text.set_parse_math(False)  # a name is no formula, whatever its dollars
-            text.set_text(name)
         extent = legend.get_window_extent()
         if extent.width <= figure.bbox.width or columns == 1:
             break

@@ -11,7 +11,9 @@ from d2host.engine.atomic import replacing
 from declip.evaluation.regions.accuracy import RegionAccuracy
 from declip.evaluation.regions.classify import Kind
 from declip.evaluation.results import write_csv, write_results
+from declip.evaluation.style import add_legend, line_style
 
+GROUPS = ("things_mAcc", "stuff_mAcc")  # top-1 accuracy, mean over classes
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
 
 
@@ -59,16 +61,21 @@ def write_report(results: Mapping[Key, RegionAccuracy], class_names: Sequence[st
     return table
 
 
-def draw_resolutions(summaries: Mapping[Key, Mapping[str, float]]) -> Figure:
-    """Top-1 accuracy over the side of the image, things and stuff beside each other, a line per kind of feature."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def draw_resolutions(summaries: Mapping[Key, Mapping[str, float]], metrics: Sequence[str] = GROUPS) -> Figure:
+    """Metrics over the side of the image, beside each other, a line per kind of feature that has them."""
     names = list(dict.fromkeys(name for name, _ in summaries))
     sides = sorted({side for _, side in summaries})
-    for axes, group in zip(figure.subplots(1, 2), ("things", "stuff"), strict=True):
-        for name in names:
-            points = [(side, summaries[name, side][f"{group}_mAcc"]) for side in sides if (name, side) in summaries]
-            axes.plot(*zip(*points, strict=True), marker="o", label=name)
-        axes.set(title=group, xlabel="longer side, pixels", ylabel="top-1 mean accuracy, %", xticks=sides)
+    figure = Figure(figsize=(4.2 * len(metrics) + 0.6, 3.6), layout="constrained")
+    lines = {}
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        for number, name in enumerate(names):
+            points = [(side, summaries[name, side].get(metric)) for side in sides if (name, side) in summaries]
+            points = [(side, value) for side, value in points if value is not None]
+            if points:
+                (lines[name],) = axes.plot(*zip(*points, strict=True), **line_style(number))
+        axes.set_title(metric, parse_math=False)
+        axes.set(xlabel="side of the image, pixels", ylabel="%", xticks=sides)
+        axes.tick_params(axis="x", labelrotation=45 if len(sides) > 6 else 0)
         axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(figure, lines.items(), loc="outside lower center", ncols=3)
     return figure
