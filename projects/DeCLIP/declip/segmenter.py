@@ -210,11 +210,11 @@ class Segmenter(ABC):
         return image
 
 
-def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
+def check_class_names(names: Sequence[str], most: int = MOST_NAMES) -> tuple[str, ...]:
     """Class names as a tuple.
 
     Raises:
-        DataError: a name or synonym stands twice, there are more than :data:`MOST_NAMES`, or as
+        DataError: a name or synonym stands twice, there are more than ``most``, or as
             :func:`declip.models.templates.check_texts`.
 
     >>> check_class_names(["tv; monitor; screen", " car "])
@@ -222,8 +222,8 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     stripped = tuple(name.strip() for name in check_texts(names, "class names"))
     every = Vocabulary.of(list(stripped)).names
-    if len(every) > MOST_NAMES:
-        raise DataError(f"{len(every):,} class names, synonyms included, are too many: give at most {MOST_NAMES:,}")
+    if len(every) > most:
+        raise DataError(f"{len(every):,} class names, synonyms included, are too many: give at most {most:,}")
     if repeated := twice(every):
         raise DataError(f"these class names cannot be used, '{repeated[0][:80]}' is named twice: name each class once")
     return stripped
