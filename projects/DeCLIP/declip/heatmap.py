@@ -11,10 +11,11 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from declip.data.mapper import resize_image
+from declip.data.mapper import fitted, resize_image
 
 COLORS = "viridis"  # told apart by colour-blind people, and in grey
 OPACITY = 0.7
+LONGEST_SIDE = 2048  # of a picture, pixels
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,19 @@ class Heatmap:
     text: str
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
-        """The image at the size of the values, under their colours from the least (dark) to the most (bright).
+        """The image under the colours of its values, from the least (dark) to the most (bright).
+
+        The image keeps its own size up to :data:`LONGEST_SIDE`.
 
         Args:
             opacity: of the colours, in [0, 1].
         """
-        low, high = float(self.values.min()), float(self.values.max())
-        scaled = (self.values - low) / (high - low or 1)
-        colors = 255 * matplotlib.colormaps[COLORS](scaled)[..., :3]
-        image = resize_image(self.image, self.values.shape)
-        return Image.fromarray(((1 - opacity) * image + opacity * colors).round().astype(np.uint8))
+        size = fitted(self.image.shape[:2], LONGEST_SIDE)
+        values = Image.fromarray(self.values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+        low, high = values.getextrema()
+        colors = 255 * matplotlib.colormaps[COLORS]((np.asarray(values) - low) / (high - low or 1))[..., :3]
+        painted = (1 - opacity) * resize_image(self.image, size) + opacity * colors
+        return Image.fromarray(painted.round().astype(np.uint8))
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()

@@ -4,7 +4,9 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib import cbook
 
 from d2host.engine.errors import ConfigError
@@ -12,6 +14,9 @@ from declip.app.desk import Desk, Limits
 from declip.data.reading import read_image
 from declip.encoder_segmenter import load_segmenter
 from declip.plugins import PluginExample, from_plugins
+
+if TYPE_CHECKING:
+    import gradio
 
 EXTRA = "pip install 'gradio>=6.31,<7', or this project with its extra [demo]"
 PHOTO = ("grace_hopper.jpg", ("face", "uniform; dark coat", "cap; hat", "flag", "wall"))  # matplotlib brings it along
@@ -27,8 +32,8 @@ def serve(
     port: int = 7860,
     share: bool = False,
     block: bool = True,
-) -> str:
-    """Serve the page and return its address.
+) -> "gradio.Blocks":
+    """Serve the page; its address is the ``local_url`` of what is returned.
 
     Args:
         models: each as :func:`declip.load_segmenter` takes it; ``NAME:WEIGHTS`` is an encoder with weights.
@@ -51,6 +56,8 @@ def serve(
     desk = Desk({model: load_segmenter(*split_model(model), device=device) for model in models}, limits)
     encoders = {segmenter.encoder.name for segmenter in desk.segmenters.values()}
     offered = [example for name, make in from_plugins("examples").items() if name in encoders for example in make()]
+    for title in desk.segmenters:  # the first question of all takes longest: here, so that no reader waits for it
+        desk.segment(title, np.zeros((64, 64, 3), np.uint8), ["grass", "sky"])
     with open(cbook.get_sample_data(PHOTO[0], asfileobj=False), "rb") as file:
         offered.append(PluginExample(read_image(file, name=PHOTO[0]), PHOTO[1]))
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none of the network's
@@ -75,7 +82,7 @@ def serve(
     print(f"The page is at {public or address} (Ctrl+C ends it)", flush=True)
     if block:
         page.block_thread()
-    return address
+    return page
 
 
 def split_model(model: str) -> tuple[str, str | None]:
