@@ -52,7 +52,7 @@ def main() -> None:
             rows.append([first + len(times), memory(), threading.active_count(), times[len(times) // 2], times[-1]])
     headers = ["questions", "memory MiB", "threads", "median s", "slowest s"]
     print_table(f"{args.requests} questions by {args.threads} threads, {args.model}", headers, rows)
-    print(f"growth after the warm-up: {rows[-1][1] - rows[0][1]:+d} MiB")
+    print(f"from the first tenth to the last: {rows[-1][1] - rows[1][1]:+d} MiB")
 
 
 def memory() -> int:

@@ -39,7 +39,7 @@ CSS = """
   position: absolute; width: 14px; height: 14px; margin: -7px 0 0 -7px; border-radius: 50%;
   border: 3px solid white; box-shadow: 0 0 0 2px #111;
 }
-.point figcaption { margin-top: 0.4rem; font-size: 0.9rem; color: var(--body-text-color-subdued); }
+.point figcaption { margin-top: 0.4rem; font-size: 0.9rem; color: var(--body-text-color); opacity: 0.8; }
 """
 EXPLANATIONS = {
     "attention": "Attention: where the patch at this place looks in the last block",
