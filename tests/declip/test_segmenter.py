@@ -9,6 +9,7 @@ from PIL import Image
 
 import declip
 from d2host.engine.errors import DataError
+from declip import segmenter as segmenter_module
 from declip.models.encoder import DenseCLIP
 from declip.segmenter import region_mask
 from nanoworld.world import render_scene
@@ -148,9 +149,12 @@ def test_names_that_cannot_be_used_get_one_sentence(names, sentence, segmenter, 
         segmenter.segment(image, names)
 
 
-def test_more_scores_than_memory_holds_are_refused(segmenter):
-    with pytest.raises(DataError, match="classes have too many scores for 2000x1000 pixels"):
-        segmenter.segment(np.zeros((1000, 2000, 3), np.uint8), [f"thing {index}" for index in range(300)], scores=True)
+def test_more_scores_than_memory_holds_are_refused(segmenter, monkeypatch):
+    monkeypatch.setattr(segmenter_module, "MOST_SCORES", 3 * 40 * 60)
+    image = np.zeros((40, 60, 3), np.uint8)
+    assert segmenter.segment(image, scores=True).scores.size == 3 * 40 * 60
+    with pytest.raises(DataError, match="4 classes have too many scores for 60x40 pixels"):
+        segmenter.segment(image, ["a", "b", "c", "d"], scores=True)
 
 
 def test_a_heatmap_is_brightest_where_the_text_is(segmenter, image):

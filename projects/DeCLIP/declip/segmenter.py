@@ -128,17 +128,15 @@ class Segmenter(ABC):
             raise DataError("no classes have been chosen: name them, or call set_classes first")
         names, vocabulary, threshold = with_background(names, background)
         image = self._encoded(image)
+        if scores and len(names) * image.size[0] * image.size[1] > MOST_SCORES:
+            raise DataError(
+                f"{len(names):,} classes have too many scores for {image.size[1]}x{image.size[0]} pixels: ask for fewer "
+                "classes, for labels alone, or about a smaller image"
+            )
         labels, probability = self.decide(image, vocabulary, threshold > 0)
         if threshold > 0:
             labels = torch.where(probability < threshold, len(names), labels)
-        found = None
-        if scores:
-            if len(names) * image.size[0] * image.size[1] > MOST_SCORES:
-                raise DataError(
-                    f"{len(names):,} classes have too many scores for {image.size[1]}x{image.size[0]} pixels: ask for "
-                    "fewer classes, for labels alone, or about a smaller image"
-                )
-            found = self.class_scores(image, vocabulary)
+        found = self.class_scores(image, vocabulary) if scores else None
         return Segmentation.of(image.pixels, labels, names + (OTHER,) * (threshold > 0), found)
 
     def segment_batch(
