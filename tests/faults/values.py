@@ -101,6 +101,10 @@ VALUES = {
         Value("thousands", tuple(f"thing {number}" for number in range(1000)), Expected.EITHER),
         Value("a list and a name", ("{world}/classes.txt", "grass")),
     ],
+    "background": [
+        *(value(text) for text in ("", " ", "0", "-0.1", "1", "1e400", "nan", "-inf", "grass", ";", "\udcff", LONG)),
+        *(value(text, Expected.EITHER) for text in ("0.5", "wall; floor", "$HOME", "{}", "ten", "1,5", "a\nb")),
+    ],
     "regions": [
         *(value(text) for text in NO_NAMES),
         *paths(".json", "", also=("voc_2012_test_sem_seg", "{world}/photos.json", "{world}/catseg.yaml")),

@@ -130,8 +130,8 @@ class Segmenter(ABC):
         image = self._encoded(image)
         if scores and len(names) * image.size[0] * image.size[1] > MOST_SCORES:
             raise DataError(
-                f"{len(names):,} classes have too many scores for {image.size[1]}x{image.size[0]} pixels: ask for fewer "
-                "classes, for labels alone, or about a smaller image"
+                f"{len(names):,} classes have too many scores for {image.size[1]}x{image.size[0]} pixels: ask for "
+                "fewer classes, for labels alone, or about a smaller image"
             )
         labels, probability = self.decide(image, vocabulary, threshold > 0)
         if threshold > 0:
