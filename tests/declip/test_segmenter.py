@@ -11,7 +11,7 @@ import declip
 from d2host.engine.errors import DataError
 from declip import segmenter as segmenter_module
 from declip.models.encoder import DenseCLIP
-from declip.segmenter import region_mask
+from declip.questions import region_mask
 from nanoworld.world import render_scene
 
 NAMES = ["grass", "sky", "red ball"]

@@ -10,7 +10,7 @@ from d2host.engine.errors import DataError
 from declip.evaluation.zero_shot import Vocabulary
 from declip.models.templates import LONGEST_TEXT, Templates, check_texts
 from declip.models.zero_shot_classifier import ClassEmbeddings, cached_names, embed_names
-from declip.segmenter import check_class_names
+from declip.questions import check_class_names
 
 
 @pytest.fixture(scope="module")

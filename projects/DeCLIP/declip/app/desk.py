@@ -16,8 +16,9 @@ import numpy as np
 from d2host.engine.errors import DataError
 from declip.data.opening import check_size
 from declip.data.reading import read_image, read_size
+from declip.questions import Background, check_class_names
 from declip.segmentation import Segmentation
-from declip.segmenter import Background, EncodedImage, Segmenter, check_class_names
+from declip.segmenter import EncodedImage, Segmenter
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from declip.app.desk import Desk
 from declip.app.point import maps_at
 from declip.app.result import PLACEHOLDER, SCRIPT, STYLE, data_uri, result_html
 from declip.plugins import PluginExample
-from declip.segmenter import Background
+from declip.questions import Background
 
 NO_MODEL = "nothing"
 TITLE = "Segment by words"
