@@ -144,12 +144,19 @@ def classes_at_once(views: Views, logits: Tensor, size: tuple[int, int]) -> int:
 
 
 def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int | None = None) -> Tensor:
-    """The class of the highest score at each pixel; arguments as of :func:`segment_scores`.
+    """The class of the highest score at each pixel, H×W int64; arguments as of :func:`segment_scores`."""
+    return best_classes(views, logits, size, class_chunk)[0]
+
+
+def best_classes(
+    views: Views, logits: Tensor, size: tuple[int, int], class_chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The class of the highest score at each pixel, and that score; arguments as of :func:`segment_scores`.
 
     Memory does not grow with the number of classes: only the best score so far is kept.
 
     Returns:
-        H×W int64.
+        H×W int64, and H×W float32 in [0, 1].
     """
     best = logits.new_full(size, float("-inf"), dtype=torch.float32)
     labels = torch.zeros(size, dtype=torch.long, device=logits.device)
@@ -160,4 +167,4 @@ def segment_labels(views: Views, logits: Tensor, size: tuple[int, int], class_ch
         better = scores > best
         best = torch.where(better, scores, best)
         labels = torch.where(better, indices + first, labels)
-    return labels
+    return labels, best

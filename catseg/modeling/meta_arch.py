@@ -179,13 +179,23 @@ class CATSeg(nn.Module):
 
         ``kept`` are classes of each image that the head aggregates in any case, see :class:`Aggregator`.
         """
+        content, guidance = self.encode(images)
+        return self.sem_seg_head(content, guidance, self.class_embeddings(self.encoder, vocabulary), kept)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the head is given of images B×3×H×W in 0..255, whatever the vocabulary: content and guidance."""
         images = self.encoder.normalize(resize(images, (self.side, self.side)))
         features = self.encoder.encode_dense(images, self.blocks)
-        hidden = [features.hidden[block] for block in self.blocks]
-        return self.sem_seg_head(features.content, hidden, self.class_embeddings(self.encoder, vocabulary), kept)
+        return features.content, [features.hidden[block] for block in self.blocks]
 
-    def stitched_logits(self, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
-        """As :meth:`logits` of the views of an image 3×H×W, whose windows meet in the encoder's last block."""
+    def encode_views(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`encode` of the views of an image 3×H×W in 0..255, the whole image last."""
+        if not (isinstance(self.views, SlidingWindow) and self.views.stitch):
+            return self.encode(self.views.views(image))
+        return self.encode_stitched(image)
+
+    def encode_stitched(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`encode_views`, of windows that meet in the encoder's last block."""
         encoder, patches = self.encoder, self.views.patches(self.side // self.encoder.patch_size)
         views = encoder.normalize(resize(self.views.views(image), (self.side, self.side)))
         square = encoder.normalize(resize(image[None], (patches.rows.length * encoder.patch_size,) * 2))
@@ -194,7 +204,7 @@ class CATSeg(nn.Module):
         whole = encoder.encode_dense(views[-1:], self.blocks)
         content = torch.cat([patches.cut(stitched.content[0]), whole.content])
         guidance = [torch.cat([hidden[block], whole.hidden[block]]) for block in self.blocks]
-        return self.sem_seg_head(content, guidance, self.class_embeddings(encoder, vocabulary))
+        return content, guidance
 
     def _loss(self, batched_inputs: list[dict]) -> Tensor:
         """The loss, for which each image's own classes are aggregated however large the vocabulary is."""
@@ -221,7 +231,8 @@ class CATSeg(nn.Module):
     def _segment(self, batched_inputs: list[dict], segment: Callable[..., Tensor]) -> list[dict]:
         images = [self._image(sample) for sample in batched_inputs]
         if isinstance(self.views, SlidingWindow) and self.views.stitch:
-            logits = [self.stitched_logits(image, self.vocabulary) for image in images]
+            embeddings = self.class_embeddings(self.encoder, self.vocabulary)
+            logits = [self.sem_seg_head(*self.encode_stitched(image), embeddings) for image in images]
         else:
             views = [self.views.views(image) for image in images]
             logits = self.logits(torch.cat(views), self.vocabulary).split([len(each) for each in views])

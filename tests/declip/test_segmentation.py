@@ -1,5 +1,6 @@
 """Images of every size and kind, their labels, and the pictures of both: within bounds."""
 
+import json
 import subprocess
 import sys
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from d2host.engine.errors import DataError
 from declip.data import mapper as mappers
 from declip.data.mapper import fitted, resize_labels
+from declip.data.reading import read_array
 from declip.segmentation import LABEL_SIDE, Segmentation, as_rgb, model_input
 
 NAMES = ("grass", "sky", "red ball")
@@ -110,6 +113,36 @@ def test_arrays_that_are_no_numbers_are_refused(kind):
 def test_too_many_pixels_are_refused_before_they_are_looked_at():
     with pytest.raises(DataError, match="the image cannot be read"):
         as_rgb(np.broadcast_to(np.zeros(3, np.uint8), (20_000, 10_001, 3)))
+
+
+def test_annotations_are_what_coco_reads():
+    labels = torch.tensor([[0, 0, 2], [2, 2, 2]])
+    result = Segmentation.of(np.zeros((2, 3, 3), np.uint8), labels, NAMES)
+    annotations = json.loads(json.dumps(result.annotations("street")))
+    assert [each["category_name"] for each in annotations] == ["grass", "red ball"]
+    assert [(each["category_id"], each["area"]) for each in annotations] == [(1, 2), (3, 4)]
+    for each, index in zip(annotations, (0, 2), strict=True):
+        assert np.array_equal(coco_mask.decode(each["segmentation"]), labels.numpy() == index)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_label_picture_keeps_the_labels(count, tmp_path):
+    labels = torch.tensor([[0, count - 1], [1, 0]])
+    result = Segmentation.of(np.zeros((2, 2, 3), np.uint8), labels, [str(index) for index in range(count)])
+    result.label_image().save(tmp_path / "labels.png")
+    assert np.array_equal(read_array(tmp_path / "labels.png"), labels.numpy())
+
+
+def test_other_is_grey_and_the_colours_of_classes_stay():
+    plain = Segmentation.of(np.zeros((1, 1, 3), np.uint8), torch.zeros(1, 1), NAMES)
+    other = Segmentation.of(np.zeros((1, 1, 3), np.uint8), torch.zeros(1, 1), (*NAMES, "other"))
+    assert other.colors == [*plain.colors, (150, 150, 150)]
+
+
+def test_an_overlay_is_as_opaque_as_asked():
+    result = Segmentation.of(np.full((4, 4, 3), 90, np.uint8), torch.zeros(4, 4), NAMES)
+    assert np.array_equal(np.asarray(result.overlay(0)), result.image)
+    assert tuple(np.asarray(result.overlay(1))[0, 0]) == result.colors[0]
 
 
 MEASURE = """

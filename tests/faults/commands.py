@@ -109,7 +109,7 @@ COMMANDS = {
         "tools/demo.py",
         {"model": ("nano",), "images": ("{world}/photos",), "classes": ("grass", "sky"), "device": ("cpu",), **OUT},
         {"model": "model", "weights": "weights", "context": "choice", "images": "images", "classes": "classes",
-         "output": "folder", "device": "device", "overwrite": "flag"},
+         "output": "folder", "device": "device", "overwrite": "flag", "background": "background", "write": "choice"},
     ),
     "demo of a run": Command(
         "tools/demo.py",

@@ -105,6 +105,10 @@ VALUES = {
     "layers": numbers("99", "-99", "1000000"),
     "dots": numbers("-1", "0", "29", "601", "1000000000"),
     "patches": numbers("-1", "0", "129", "1000000000"),
+    "background": [
+        *(value(text) for text in ("", " ", "0", "-0.1", "1", "1e400", "nan", "-inf", "grass", ";", "\udcff", LONG)),
+        *(value(text, Expected.EITHER) for text in ("0.5", "wall; floor", "$HOME", "{}", "ten", "1,5", "a\nb")),
+    ],
     "regions": [
         *(value(text) for text in NO_NAMES),
         *paths(".json", "", also=("voc_2012_test_sem_seg", "{world}/photos.json", "{world}/catseg.yaml")),

@@ -1,7 +1,10 @@
 """The command lines that people use to look: at datasets, and at their own images."""
 
+import json
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -9,6 +12,7 @@ from PIL import Image
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.config import get_catseg_cfg
 from d2host import build_model
+from declip.data.video import opened_video, write_video
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +208,48 @@ def test_demo_takes_images_of_every_shape(tool, model, tmp_path):
         assert result.returncode == 0, result.stderr
         for picture in (tmp_path / "out").iterdir():
             assert max(Image.open(picture).size) < 1000
+
+
+def test_demo_writes_overlays_labels_and_segments(demo, tmp_path):
+    draw_images(tmp_path, "a/x.png", "a/y.jpg")
+    result = demo("a", options=["--background", "0.9", "--write", "overlays", "labels", "segments"])
+    assert result.returncode == 0, result.stderr
+    names = ["labels/x.png", "labels/y.png", "overlays/x.png", "overlays/y.png", "segments.json"]
+    assert sorted(contents(tmp_path / "out")) == names
+    segments = json.loads((tmp_path / "out/segments.json").read_text())
+    assert [category["name"] for category in segments["categories"]] == ["grass", "sky", "other"]
+    assert [Path(image["file_name"]).name for image in segments["images"]] == ["x.png", "y.jpg"]
+    with Image.open(tmp_path / "out/labels/x.png") as labels:
+        areas = {index: count for count, index in labels.getcolors()}
+    own = [each for each in segments["annotations"] if each["image_id"] == 1]
+    assert {each["category_id"] - 1: each["area"] for each in own} == areas
+    again = demo("a", options=["--write", "segments"])
+    assert again.returncode == 2 and "segments.json exists" in again.stderr
+
+
+def test_demo_segments_videos_frame_by_frame(demo, tmp_path):
+    pytest.importorskip("av", reason="videos need PyAV (extra [video])")
+    frames = [np.full((32, 48, 3), value, np.uint8) for value in (0, 90, 180)]
+    write_video(frames, tmp_path / "a/street.mp4", rate=10)
+    result = demo("a")
+    assert result.returncode == 0, result.stderr
+    assert sorted(contents(tmp_path / "out")) == ["overlays/street.mp4"]
+    with opened_video(tmp_path / "out/overlays/street.mp4") as (found, _):
+        assert [frame.shape for frame in found] == [(32, 48, 3)] * 3
+
+
+@pytest.mark.parametrize(
+    ("classes", "sentence"),
+    [
+        (["grass", "grass"], "twice"),
+        (["very " * 300], "of 300 words is longer than the text tower of 'nano' reads"),
+        ([f"thing{index}" for index in range(10_000)], "10,000 class names, synonyms included, are too many"),
+    ],
+)
+def test_demo_refuses_names_as_python_does(classes, sentence, tool, tmp_path):
+    draw_images(tmp_path, "a/x.png")
+    result = tool("demo.py", "--images", tmp_path / "a", "--classes", *classes, "--output", tmp_path / "out")
+    assert result.returncode == 2 and sentence in result.stderr and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b"])

@@ -17,13 +17,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "models.attention": ["decoupled_attention"],
         "models.backbone": ["DenseCLIPBackbone"],
+        "encoder_segmenter": ["load_segmenter", "segment"],
         "contexts": ["AttentionScale", "ContextType"],
         "models.encoder": ["DenseCLIP"],
         "models.factory": ["build_encoder"],
         "models.features": ["DenseFeatures"],
         "models.finetuning": ["FinetunePolicy", "apply_finetuning"],
         "models.weights": ["load_encoder_weights", "save_encoder"],
+        "heatmap": ["Heatmap"],
         "segmentation": ["Segmentation"],
-        "segmenter": ["Segmenter", "load_segmenter", "segment"],
+        "segmenter": ["EncodedImage", "Segmenter"],
     },
 )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from d2host.engine.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
 GROUP = "declip.plugins"
@@ -62,6 +63,19 @@ class PluginDataset:
 
 
 @dataclass(frozen=True)
+class PluginExample:
+    """An image to try a model on.
+
+    Attributes:
+        image: H×W×3 uint8 RGB.
+        class_names: what to look for in it.
+    """
+
+    image: np.ndarray
+    class_names: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Plugin:
     """What a package adds, by name.
 
@@ -75,6 +89,7 @@ class Plugin:
             :mod:`declip.evaluation.zero_shot.protocol`); that of an encoder's name is the encoder's default.
         segmenters: ``MODEL.META_ARCHITECTURE`` → a function from a config file, a checkpoint and a device to a
             :class:`declip.segmenter.Segmenter`.
+        examples: an encoder's name → a function that makes images to try it on, which the page offers.
     """
 
     encoders: Mapping[str, PluginEncoder] = field(default_factory=dict)
@@ -83,6 +98,7 @@ class Plugin:
     datasets: Mapping[str, PluginDataset] = field(default_factory=dict)
     presets: Mapping[str, Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
     segmenters: Mapping[str, Callable[[Path, Path, str], Any]] = field(default_factory=dict)
+    examples: Mapping[str, Callable[[], Sequence[PluginExample]]] = field(default_factory=dict)
 
 
 @cache

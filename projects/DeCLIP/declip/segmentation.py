@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from d2host.engine.errors import DataError
 from declip.data.mapper import TestMapper, fitted, resize_image, resize_labels
@@ -25,6 +26,10 @@ from declip.evaluation import visualizer
 LABEL_SIDE = 2048
 """Of the longer side of an image, in pixels: labels of a larger one are decided at that size, then enlarged."""
 
+OTHER = "other"
+"""The class of pixels that no name fits, where a background was asked for."""
+GREY = (150, 150, 150)
+
 ImageLike = str | Path | Image.Image | np.ndarray | torch.Tensor
 
 
@@ -35,18 +40,28 @@ class Segmentation:
     Attributes:
         image: H×W×3 uint8 RGB.
         labels: H×W, indices into ``class_names``, of the smallest unsigned integers that hold them.
-        class_names: K names.
+        class_names: K names; the last is :data:`OTHER` where a background was asked for.
+        scores: where they were asked for, float32 in [0, 1] of every class but an :data:`OTHER` that a threshold
+            decides on; H×W each, or smaller (:data:`LABEL_SIDE`).
     """
 
     image: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    scores: np.ndarray | None = None
 
     @classmethod
-    def of(cls, image: np.ndarray, labels: torch.Tensor, class_names: Sequence[str]) -> "Segmentation":
+    def of(
+        cls,
+        image: np.ndarray,
+        labels: torch.Tensor,
+        class_names: Sequence[str],
+        scores: torch.Tensor | None = None,
+    ) -> "Segmentation":
         """From labels h×w of a model, enlarged to the image's size where they are smaller (:data:`LABEL_SIDE`)."""
         small = labels.cpu().numpy().astype(np.min_scalar_type(len(class_names) - 1))
-        return cls(image, resize_labels(small, image.shape[:2]), tuple(class_names))
+        of_classes = None if scores is None else scores.float().cpu().numpy()
+        return cls(image, resize_labels(small, image.shape[:2]), tuple(class_names), of_classes)
 
     @cached_property
     def masks(self) -> dict[str, np.ndarray]:
@@ -60,14 +75,51 @@ class Segmentation:
         counts = sum(np.bincount(strip, minlength=len(self.class_names)) for strip in strips)
         return {name: float(count / self.labels.size) for name, count in zip(self.class_names, counts, strict=True)}
 
-    def overlay(self) -> Image.Image:
+    @property
+    def colors(self) -> list[tuple[int, int, int]]:
+        """K RGB colours of the classes; :data:`OTHER` is grey."""
+        named = len(self.class_names) - (self.class_names[-1] == OTHER)
+        return [*class_palette(named), GREY][: len(self.class_names)]
+
+    def overlay(self, opacity: float = visualizer.OPACITY) -> Image.Image:
         """The image, its classes laid over it in their colours; the longer side has at most :data:`LABEL_SIDE` pixels.
 
         The image keeps its own size up to there.
+
+        Args:
+            opacity: of the colours, in [0, 1].
         """
         size = fitted(self.labels.shape, LABEL_SIDE)
         labels = resize_labels(self.labels, size)
-        return Image.fromarray(visualizer.paint(resize_image(self.image, size), labels, self._colors))
+        return Image.fromarray(visualizer.paint(resize_image(self.image, size), labels, self._colors, opacity))
+
+    def label_image(self) -> Image.Image:
+        """The labels as a picture of one channel and as many bits as they need: 8 or 16, which is what PNG keeps.
+
+        Raises:
+            DataError: there are more classes than 16 bits number.
+        """
+        if self.labels.dtype.itemsize > 2:
+            raise DataError(f"{len(self.class_names):,} classes do not fit a label picture: give at most 65,536")
+        return Image.fromarray(self.labels)
+
+    def annotations(self, image_id: int | str) -> list[dict]:
+        """The classes that occur as annotations of COCO's results format: one mask each, run-length encoded.
+
+        Args:
+            image_id: what they say their image is.
+
+        Returns:
+            Per class ``image_id``, ``category_id`` (from 1), ``category_name``, ``segmentation``, ``bbox``, ``area``.
+        """
+        found = []
+        for index in np.unique(self.labels):
+            encoded = coco_mask.encode(np.asfortranarray(self.labels == index).astype(np.uint8))
+            run_lengths = {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
+            category = {"category_id": int(index) + 1, "category_name": self.class_names[index]}
+            place = {"bbox": coco_mask.toBbox(encoded).tolist(), "area": int(coco_mask.area(encoded))}
+            found.append({"image_id": image_id, **category, "segmentation": run_lengths, **place})
+        return found
 
     def figure(self) -> Figure:
         """The image, its classes and a legend, in a size that is bounded."""
@@ -89,7 +141,7 @@ class Segmentation:
 
     @property
     def _colors(self) -> np.ndarray:
-        return np.asarray(class_palette(len(self.class_names)), dtype=np.float32)
+        return np.asarray(self.colors, dtype=np.float32)
 
 
 def model_input(pixels: np.ndarray, mapper: TestMapper) -> dict:

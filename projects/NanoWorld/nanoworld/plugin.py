@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from declip.plugins import Plugin, PluginDataset, PluginEncoder
+from declip.plugins import Plugin, PluginDataset, PluginEncoder, PluginExample
 from nanoworld.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
 from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
 from nanoworld.weights import SHIPPED, shipped_weights
 from nanoworld.world import class_color
 
 NANO, NANO_VFM = "nano", "nano-vfm"
+EXAMPLES, EXAMPLE_SIDE = 77, 128  # series and side of scenes to try models on
 PIXEL_MEAN, PIXEL_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
 
 
@@ -56,6 +57,18 @@ def _metadata(split: NanoSplit) -> dict:
     }
 
 
+def _examples() -> list[PluginExample]:
+    """Scenes of no dataset's series, each with what it shows and two things that it does not."""
+    from nanoworld.world import render_scene
+
+    scenes = [render_scene(EXAMPLES, index, size=EXAMPLE_SIDE) for index in (0, 2, 3)]
+    shown = [list(dict.fromkeys(segment.name for segment in scene.segments)) for scene in scenes]
+    absent = [[name for name in CLASSES if name not in names][::29] for names in shown]
+    return [
+        PluginExample(scene.image, names + others) for scene, names, others in zip(scenes, shown, absent, strict=True)
+    ]
+
+
 def seen_and_unseen(split: NanoSplit) -> Mapping[str, list[int]]:
     """Class ids of a split by whether training labels name them; empty where all are seen."""
     unseen = [index for index, name in enumerate(split.classes) if name in UNSEEN_CLASSES]
@@ -69,4 +82,5 @@ PLUGIN = Plugin(
     teachers={NANO_VFM: _create_teacher},
     datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
     presets={NANO: _presets},
+    examples={NANO: _examples},
 )

@@ -12,13 +12,13 @@ from d2host import build_model
 from d2host.engine.errors import CheckpointError
 from declip import build_encoder
 from declip.data.region_sets import RegionImage, RegionSet
+from declip.encoder_segmenter import EncoderSegmenter
 from declip.evaluation import SemSegEvaluator, evaluate
 from declip.evaluation.regions import RegionMethod, compare_regions
 from declip.evaluation.zero_shot import Protocol
 from declip.evaluation.zero_shot.run import ZeroShotOptions, evaluate_zero_shot
 from declip.models.attention import ContextType
 from declip.models.templates import Templates
-from declip.segmenter import EncoderSegmenter
 
 NAME = "evaluation_test_images"
 WHOLE = Protocol(short_side=0, window=0)

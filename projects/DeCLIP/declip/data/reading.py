@@ -104,14 +104,18 @@ def upright_rgb(image: Image.Image, name: str) -> np.ndarray:
     return upright
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
+def read_size(source: str | Path | BinaryIO, *, name: str = "") -> tuple[int, int]:
     """(H, W) of an image as :func:`read_image` would give it, from its header alone.
+
+    Args:
+        source: a path, or an open file.
+        name: what messages call it; empty: its path.
 
     Raises:
         DataError: the file is missing or no image.
     """
-    name = f"image {path}"
-    with opened_image(path, name) as image:
+    name = f"image {name or source}"
+    with opened_image(source, name) as image:
         with faults_of(name):
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         return image.size if turned else image.size[::-1]

@@ -50,11 +50,11 @@ class Segmentation:
         return cls(resize_image(image, size), {title: resize_labels(panel, size) for title, panel in panels.items()})
 
 
-def paint(image: np.ndarray, sem_seg: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def paint(image: np.ndarray, sem_seg: np.ndarray, colors: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
     """Classes laid over an image in their colours, with white borders between them; no class: the image alone."""
     painted = image.astype(np.float32)
     labelled = sem_seg >= 0
-    painted[labelled] = (1 - OPACITY) * painted[labelled] + OPACITY * colors[sem_seg[labelled]]
+    painted[labelled] = (1 - opacity) * painted[labelled] + opacity * colors[sem_seg[labelled]]
     border = np.zeros(sem_seg.shape, dtype=bool)
     border[1:] |= sem_seg[1:] != sem_seg[:-1]
     border[:, 1:] |= sem_seg[:, 1:] != sem_seg[:, :-1]

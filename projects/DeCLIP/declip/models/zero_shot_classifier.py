@@ -3,6 +3,7 @@
 * :func:`embed_names`: one direction per name, to compare normalised features with
 * :func:`cached_names`: the same, kept in a file
 * :class:`ClassEmbeddings`: every prompt by itself, kept in memory or trained through
+* :class:`KeptEmbeddings`: either of them name by name, for vocabularies that change from question to question
 
 Shape legend
     N  names        P  prompts per name        C  width of the shared image-text space
@@ -12,14 +13,15 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 import open_clip
 import torch
 from torch import Tensor, nn
 
-from d2host.engine.errors import CheckpointError
+from d2host.engine.errors import CheckpointError, DataError
 from declip.data.class_lists import first_synonym
 from declip.models.encoder import DenseCLIP
 from declip.models.templates import Templates, check_texts
@@ -28,7 +30,7 @@ from declip.weights.files import read_facts, read_state_dict, save_tensors
 EQUAL = 1e-6  # difference of embeddings that rounding may make
 MANY = 20_000  # prompts, from which on encoding them shows a bar
 
-__all__ = ["ClassEmbeddings", "Templates", "cached_names", "embed_names"]
+__all__ = ["ClassEmbeddings", "KeptEmbeddings", "Templates", "cached_names", "embed_names"]
 
 
 def embed_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates = Templates.IMAGENET) -> Tensor:
@@ -190,3 +192,52 @@ class _Kept:
         self.tokens = tokens
         self.state: list[tuple] = []
         self.embeddings: Tensor | None = None
+
+
+class KeptEmbeddings:
+    """Embeddings of names, each computed once: what a changed vocabulary has in common with earlier ones is there.
+
+    Threads may share it.
+
+    Args:
+        encoder: whose text tower reads the names; its weights stay as they are.
+        embed: K names → K×... embeddings.
+        capacity: how many names are kept, the longest unused going first.
+
+    >>> import declip
+    >>> encoder = declip.build_encoder("nano", "nano-clip").eval()
+    >>> kept = KeptEmbeddings(encoder, lambda names: embed_names(encoder, names, Templates.NAME))
+    >>> kept(["red ball", "grass"]).shape, kept(["grass", "sky", "grass"]).shape
+    (torch.Size([2, 128]), torch.Size([3, 128]))
+    """
+
+    def __init__(self, encoder: DenseCLIP, embed: Callable[[list[str]], Tensor], capacity: int = 2000) -> None:
+        self.encoder, self.embed, self.capacity = encoder, embed, capacity
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """N names → N×... embeddings.
+
+        Raises:
+            DataError: the text tower does not read a name to its end.
+        """
+        with self._lock:
+            known = {name: self._kept[name] for name in names if name in self._kept}
+        if missing := [name for name in dict.fromkeys(names) if name not in known]:
+            # a text that is cut is, to the tower, the same with a word more
+            cut = (self.encoder.tokenize(missing) == self.encoder.tokenize([f"{name} on" for name in missing])).all(1)
+            for name in [name for name, same in zip(missing, cut.tolist(), strict=True) if same][:1]:
+                raise DataError(
+                    f"name {name[:40]!r}... of {len(name.split())} words is longer than the text tower of "
+                    f"'{self.encoder.name}' reads: shorten it"
+                )
+            rows = self.embed(missing)
+            known |= {name: row.clone() for name, row in zip(missing, rows, strict=True)}
+        with self._lock:
+            for name in names:
+                self._kept[name] = known[name]
+                self._kept.move_to_end(name)
+            while len(self._kept) > self.capacity:
+                self._kept.popitem(last=False)
+        return torch.stack([known[name] for name in names])

@@ -2,6 +2,7 @@
 
 * :class:`Vocabulary`: names per class, and what counts as background
 * :class:`ZeroShotSegmenter`: images in, labels out
+* :class:`PatchEncoder`: images in, directions of their patches out
 * :class:`Protocol`, :data:`PRESETS`: settings per dataset as published
 * :func:`evaluate_zero_shot`: datasets and context types in one table
 
@@ -13,6 +14,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "patches": ["PatchEncoder"],
         "protocol": ["DATASETS", "PRESETS", "Protocol", "known_presets", "protocol_of"],
         "run": ["evaluate_zero_shot"],
         "segmenter": ["ZeroShotSegmenter"],

@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import CLASS_LISTS, load_class_list
@@ -37,6 +40,10 @@ class Vocabulary:
         """The class called background, which pixels of no confident class belong to; None where there is none."""
         found = [index for index, names in enumerate(self.synonyms) if names == (BACKGROUND,)]
         return found[0] if found else None
+
+    def best(self, scores: Tensor) -> Tensor:
+        """Scores of all names N×... → those of each class's best name, T×..."""
+        return torch.stack([each.amax(dim=0) for each in scores.split([len(names) for names in self.synonyms])])
 
     @classmethod
     def of(cls, lines: list[str]) -> "Vocabulary":
