@@ -16,34 +16,33 @@ NAME = "coco_real_det"
 PLACES = [parent / "shared/data/coco_real" for parent in Path(__file__).resolve().parents]
 
 
-def coco_real_det(novel=("umbrella", "dog", "cup")):
+def coco_real_det(novel=()):
     """Register the dataset, once per process; returns its name.
 
     Its 36 classes are those that occur, in COCO's order.
 
     Args:
-        novel: classes that count as novel; all annotations stay.
+        novel: names of classes that count as novel; all annotations stay, so it cannot be trained on where there are any.
     """
+    name = "_".join((NAME, *novel))
     folder = next((place for place in PLACES if place.is_dir()), None)
     if folder is None:
         pytest.skip("the photographs are not here: they belong into shared/data/coco_real beside the checkout")
     content = load_panoptic(folder / "annotations/panoptic_train2017.json")
     categories = things(content)
-    if NAME not in DatasetCatalog.list():
+    if name not in DatasetCatalog.list():
         classes = [category["name"] for category in categories]
-        groups = {
-            "novel": [classes.index(name) for name in novel],
-            "base": [index for index, name in enumerate(classes) if name not in novel],
-        }
-        DatasetCatalog.register(NAME, lambda: records(folder, content, categories))
-        MetadataCatalog.get(NAME).set(
+        labels = [classes.index(each) for each in novel]
+        base = [label for label in range(len(classes)) if label not in labels]
+        DatasetCatalog.register(name, lambda: records(folder, content, categories))
+        MetadataCatalog.get(name).set(
             thing_classes=classes,
             thing_dataset_id_to_contiguous_id={category["id"]: index for index, category in enumerate(categories)},
-            class_groups=groups,
-            novel_classes=groups["novel"],
+            class_groups={"novel": labels, "base": base} if novel else {},
+            novel_classes=labels,
             evaluator_type="coco",
         )
-    return NAME
+    return name
 
 
 def things(content):

@@ -12,8 +12,8 @@ from declip.data.detection.record_file import RecordFile
 
 Records = Sequence[dict]
 """Dataset dicts as Detectron2 has them: ``file_name``, ``height``, ``width``, ``image_id``, ``annotations`` with
-``bbox``, ``bbox_mode``, ``category_id`` (a label), and where known ``segmentation``, ``iscrowd``, ``area``; of LVIS also
-``neg_category_ids`` and ``not_exhaustive_category_ids`` (ids of the annotation file)."""
+``bbox``, ``bbox_mode``, ``category_id`` (a label), and where known ``segmentation``, ``iscrowd``, ``area``; those of
+LVIS also ``neg_category_ids`` and ``not_exhaustive_category_ids`` (ids of the annotation file)."""
 
 
 def detection_classes(name: str) -> list[str]:
