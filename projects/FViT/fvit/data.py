@@ -1,70 +1,80 @@
 """The datasets of a run: what training teaches, batches to learn from, and images to detect on."""
 
+import os
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
-from d2host import Boxes, BoxMode, DatasetCatalog, Instances, MetadataCatalog
-from d2host.engine.loading import endless_loader
-from declip.data.datasets import register_datasets
+from d2host import CfgNode
+from d2host.engine.errors import CheckpointError, ConfigError
+from declip.data.detection.datasets import detection_classes, detection_metadata, detection_records
+from declip.data.detection.loader import detection_train_loader
+from declip.data.detection.mapper import DetectionMapper
 from declip.data.loader import evaluation_loader
-from declip.data.reading import read_image
+from declip.data.mapper import TestMapper
 
 
-def taught_classes(names: Sequence[str]) -> tuple[Sequence[str], Sequence[int]]:
-    register_datasets()
-    metadata = MetadataCatalog.get(names[0])
-    return metadata.thing_classes, metadata.get("novel_classes", ())
+def taught_classes(names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The classes of ``DATASETS.TRAIN``, in label order, and the labels that no object to train on may have.
+
+    Raises:
+        ConfigError: no dataset is named, so that it is open which classes are novel.
+        DataError: the dataset is unknown.
+    """
+    if not names:
+        raise ConfigError(
+            "DATASETS.TRAIN names no dataset: set it, for instance to ('nano_det_train',); in evaluation, too, it says "
+            "which classes were taught"
+        )
+    return detection_classes(names[0]), list(detection_metadata(names[0]).get("novel_classes") or ())
 
 
-class Mapper:
-    def __init__(self, side):
-        self.side = side
-
-    def __call__(self, record, rng=None):
-        import torch.nn.functional as F
-
-        image = torch.from_numpy(read_image(record["file_name"]).copy()).permute(2, 0, 1)
-        h, w = image.shape[1:]
-        s = self.side / max(h, w)
-        size = (round(h * s), round(w * s))
-        image = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0].round().byte()
-        out = {k: v for k, v in record.items() if k != "annotations"} | {"image": image}
-        if rng is not None:
-            boxes = torch.tensor(
-                [
-                    BoxMode.convert(list(a["bbox"]), BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)
-                    for a in record["annotations"]
-                ],
-                dtype=torch.float32,
-            ).reshape(-1, 4) * torch.tensor([size[1] / w, size[0] / h] * 2)
-            if rng.random() < 0.5:
-                out["image"] = image.flip(2)
-                boxes = boxes[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([size[1], 0, size[1], 0])
-            out["instances"] = Instances(
-                size, gt_boxes=Boxes(boxes), gt_classes=torch.tensor([a["category_id"] for a in record["annotations"]])
-            )
-        return out
+def require_test_sets(cfg: CfgNode) -> None:
+    """Refuse (ConfigError) an evaluation on nothing."""
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_det_val',)")
 
 
-class TrainDataset(Dataset):
-    def __init__(self, records, mapper, seed):
-        self.records, self.mapper, self.seed = records, mapper, seed
+def check_inputs(cfg: CfgNode, training: bool) -> None:
+    """Refuse weights and datasets that a run would only find at fault when it reads them, before anything is built.
 
-    def __len__(self):
-        return len(self.records)
+    The datasets' files are listed, no image is opened.
 
-    def __getitem__(self, address):
-        epoch, index = address
-        return self.mapper(self.records[index], np.random.default_rng((self.seed, epoch, index)))
+    Raises:
+        ConfigError: a run needs some, and none are named.
+        CheckpointError: there are no such weights.
+        DataError: a dataset is unknown or incomplete, or has objects of novel classes to train on.
+    """
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
+    taught_classes(cfg.DATASETS.TRAIN)
+    if not training or cfg.TEST.EVAL_PERIOD:
+        require_test_sets(cfg)
+    for name in cfg.DATASETS.TRAIN if training else ():
+        detection_records(name, training=True)
+    for name in cfg.DATASETS.TEST:
+        detection_records(name)
 
 
-def build_train_loader(cfg, start_iter=0):
-    records = [r for n in cfg.DATASETS.TRAIN for r in DatasetCatalog.get(n)]
-    return endless_loader(
-        TrainDataset(records, Mapper(cfg.INPUT.IMAGE_SIZE), max(cfg.SEED, 0)),
+def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
+    """This process's endless batches of ``DATASETS.TRAIN``, from iteration ``start_iter`` on.
+
+    Raises:
+        DataError: a dataset is unknown or incomplete, or they do not fit together.
+        ConfigError: the batch does not divide by the number of processes.
+    """
+    classes, novel = taught_classes(cfg.DATASETS.TRAIN)
+    mapper = DetectionMapper(
+        classes,
+        cfg.INPUT.IMAGE_SIZE,
+        (cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE),
+        flip=cfg.INPUT.RANDOM_FLIP == "horizontal",
+        masks=cfg.MODEL.MASK_ON,
+        novel=novel,
+    )
+    return detection_train_loader(
+        cfg.DATASETS.TRAIN,
+        mapper,
         seed=max(cfg.SEED, 0),
         images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
@@ -73,14 +83,11 @@ def build_train_loader(cfg, start_iter=0):
     )
 
 
-def build_test_loader(cfg, name):
-    register_datasets()
-    return evaluation_loader(DatasetCatalog.get(name), Mapper(cfg.INPUT.IMAGE_SIZE), cfg.DATALOADER.NUM_WORKERS)
+def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
+    """This process's share of a test set, one image a batch, its longer side that of the model's square.
 
-
-def check_inputs(cfg, training):
-    pass
-
-
-def require_test_sets(cfg):
-    pass
+    Raises:
+        DataError: the dataset is unknown or incomplete.
+    """
+    side = cfg.INPUT.IMAGE_SIZE
+    return evaluation_loader(detection_records(name), TestMapper(side, side), cfg.DATALOADER.NUM_WORKERS)

@@ -68,16 +68,14 @@ KEYS: Keys = {
     **group(
         "DATASETS",
         TRAIN=Key(
-            (), Many(Text(empty=False), empty=True), "registered names, of one class list; it tells what is novel"
+            (), Many(Text(empty=False), empty=True), "registered names, of one class list, which says what is novel"
         ),
         TEST=Key((), Many(Text(empty=False), empty=True, distinct=True), "registered names"),
     ),
     **group(
         "INPUT",
         FORMAT=Key("RGB", Choice("RGB"), "of images"),
-        IMAGE_SIZE=Key(
-            640, Integer(least=32, most=8192), "side of the padded square, pixels; a multiple of two patches"
-        ),
+        IMAGE_SIZE=Key(640, Integer(least=32, most=8192), "side of the padded square, a multiple of two patches"),
         MIN_SCALE=Key(0.1, Number(above=0, most=10), "large-scale jitter: the longer side over the square's, at least"),
         MAX_SCALE=Key(2.0, Number(above=0, most=10), "and at most"),
         RANDOM_FLIP=Key("horizontal", Choice("horizontal", "none"), "mirror left and right, half of the time"),
@@ -98,6 +96,7 @@ KEYS: Keys = {
         SCORE_THRESH=Key(0.01, Number(least=0, below=1), "that a detection's score is above"),
         NMS_THRESH=Key(0.4, SHARE, "IoU of detections of a class, above which the less certain is suppressed"),
         DETECTIONS_PER_IMAGE=Key(100, Integer(least=1, most=100_000), "at most"),
+        MASKS=Key(True, SWITCH, "predict and evaluate masks, too, where MODEL.MASK_ON"),
         VISUALIZE=Key(0, Integer(), "pictures per dataset: detections and ground truth side by side"),
     ),
     **group(

@@ -76,6 +76,6 @@ def parts(cfg: CfgNode) -> dict[str, Any]:
         "sampler": RegionSampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION),
         "background_weight": heads.BACKGROUND_WEIGHT,
         "ensemble": Ensemble(test.ENSEMBLE.ALPHA, test.ENSEMBLE.BETA, test.ENSEMBLE.VLM_TEMPERATURE),
+        "predict_masks": test.MASKS,
         "select": Selection(test.SCORE_THRESH, test.NMS_THRESH, test.DETECTIONS_PER_IMAGE),
     }
-

@@ -49,6 +49,7 @@ class FViT(nn.Module):
         background_weight: in the loss of classes.
         ensemble: of scores.
         select: what is left of detections.
+        predict_masks: whether evaluation does, given a mask head.
 
     Attributes:
         vocabulary: classes that evaluation detects; see :meth:`set_vocabulary`.
@@ -74,6 +75,7 @@ class FViT(nn.Module):
         background_weight: float,
         ensemble: Ensemble,
         select: Selection,
+        predict_masks: bool = True,
     ) -> None:
         super().__init__()
         self.backbone, self.pyramid, self.proposals = backbone, pyramid, proposals
@@ -86,7 +88,7 @@ class FViT(nn.Module):
         strides = pyramid_strides(backbone.encoder.patch_size)[:-1]
         self.pool = RegionPooler(strides, REGION, finest)
         self.pool_masks = RegionPooler(strides, MASK_REGION, finest)
-        self.ensemble, self.select = ensemble, select
+        self.ensemble, self.select, self.predict_masks = ensemble, select, predict_masks
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -170,7 +172,7 @@ class FViT(nn.Module):
             scale = found.new_tensor([wanted[1] / size[1], wanted[0] / size[0]] * 2)
             rows, kinds, certain = self.select(found * scale, scores[index])
             instances = Instances(wanted, pred_boxes=Boxes(found[rows] * scale), scores=certain, pred_classes=kinds)
-            if self.mask_head:
+            if self.mask_head and self.predict_masks:
                 of_image = [each[index : index + 1] for each in maps]
                 masks = self.mask_head(self.pool_masks(of_image, [found[rows]])).float().sigmoid()[:, 0]
                 instances.pred_masks = paste_masks(masks, instances.pred_boxes.tensor, wanted)
