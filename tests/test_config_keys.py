@@ -96,7 +96,7 @@ def outside(kind):
         case Many():
             good = inside(kind.each)[0]
             wrong = [[each] * (kind.length or 1) for each in outside(kind.each)]
-            lengths = [[good] * length for length in (1, 3, 50)] if kind.length else []
+            lengths = [[good] * length for length in (1, 3, 50) if length != kind.length] if kind.length else []
             more = [[]] * (not kind.empty) + [[good, good]] * kind.distinct
             return [None, True, 5, "a", "('a'", {}, {"a": 1}, *wrong, *lengths, *more]
         case Either():
