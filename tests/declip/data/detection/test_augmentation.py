@@ -41,12 +41,13 @@ def test_the_aspect_ratio_stays_and_no_side_vanishes():
 
 
 def test_pixels_are_those_of_the_scaled_image():
-    """Within a level: the window's corner is a fraction of a pixel that PIL holds in single precision."""
+    """Within two levels of noise: PIL holds the window's corner, a fraction of a pixel, in single precision."""
     image = np.random.default_rng(0).integers(0, 256, (*SOURCE, 3), dtype=np.uint8)
     for window in windows():
         scaled = Image.fromarray(image).resize(window.scaled[::-1], Image.Resampling.BILINEAR)
         difference = window.image(image).astype(int) - cut(window, np.asarray(scaled)).astype(int)
-        assert window.image(image).shape[:2] == window.size and abs(difference).max() <= 1
+        assert window.image(image).shape[:2] == window.size
+        assert abs(difference).max() <= 2 and abs(difference).mean() < 0.05
 
 
 def test_boxes_are_scaled_moved_mirrored_and_clipped():
@@ -70,7 +71,7 @@ def test_run_lengths_are_scaled_to_the_nearest_and_cut():
     code = coco_mask.encode(np.asfortranarray(whole, dtype=np.uint8))
     for window in windows():
         rows, columns = (
-            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(window.scaled, SOURCE, strict=True)
+            (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(window.scaled, SOURCE, strict=True)
         )
         assert (window.mask(code) == cut(window, whole[rows][:, columns])).all()
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from d2host.engine.errors import DataError
@@ -54,7 +55,7 @@ def test_an_object_that_the_window_cuts_has_the_box_of_what_is_left_of_its_mask(
         {"bbox": [0, 0, 80, 50], "bbox_mode": 1, "category_id": 0, "segmentation": [triangle]},
         {"bbox": [0, 0, 80, 50], "bbox_mode": 1, "category_id": 1},
     ]
-    seed = next(seed for seed in range(200) if 40 < window_of(seed).left < 80 and window_of(seed).top == 0)
+    seed = next(seed for seed in range(200) if window_of(seed).left > 10)
     window = window_of(seed)
     sample = DetectionMapper(CLASSES, side=60, scales=(1.5, 1.5), flip=False)(record, np.random.default_rng(seed))
     assert window.scaled == (60, 90)
@@ -70,7 +71,7 @@ def window_of(seed):
 
 def test_a_window_without_objects_is_a_sample_without_any(record):
     record["annotations"] = [
-        {"bbox": [0, 0, 2, 2], "bbox_mode": 1, "category_id": 0, "segmentation": [[0, 0, 2, 0, 2, 2]]}
+        {"bbox": [0, 0, 20, 14], "bbox_mode": 1, "category_id": 0, "segmentation": [[0, 0, 20, 0, 0, 14]]}
     ]
     mapper = DetectionMapper(CLASSES, side=32, scales=(2, 2), masks=True)
     numbers = [len(mapper(record, np.random.default_rng(seed))["instances"]) for seed in range(30)]
@@ -83,15 +84,16 @@ def test_a_window_without_objects_is_a_sample_without_any(record):
 def test_masks_of_photographs_lie_in_their_boxes():
     name = coco_real_det()
     mapper = DetectionMapper(detection_classes(name), side=96, masks=True)
-    checked = 0
+    differences = []
     for seed, record in enumerate(detection_records(name, training=True)):
         sample = mapper(record, np.random.default_rng(seed))
         objects = sample["instances"]
-        bounds = objects.gt_masks.get_bounding_boxes().tensor
-        filled = objects.gt_masks.tensor.flatten(1).any(dim=1)
-        assert (bounds - objects.gt_boxes.tensor)[filled].abs().max() < 2.1 if filled.any() else True
-        checked += int(filled.sum())
-    assert checked > 60
+        filled = objects.gt_masks.tensor.flatten(1).any(dim=1)  # a small one may lie between pixels
+        found = (objects.gt_masks.get_bounding_boxes().tensor - objects.gt_boxes.tensor)[filled]
+        assert (found[:, :2] > -1.01).all() and (found[:, 2:] < 1.01).all()
+        differences.append(found)
+    differences = torch.cat(differences)
+    assert len(differences) > 60 and differences.abs().mean() < 0.5
 
 
 def spoilt(record, kind):

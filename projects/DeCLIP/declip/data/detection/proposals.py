@@ -10,6 +10,7 @@ Source: CLIPSelf (ICLR 2024), whose stronger setting takes proposals of a detect
 """
 
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from declip.data.detection.coco_json import stream_json
 from declip.data.records import IDENTIFIER, SIDE, TEXT, fault_in, twice
 
 REMEDY = "write it with tools/write_proposals.py, or give one in COCO's format"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, OverflowError)
+UNREADABLE += (zipfile.BadZipFile, zlib.error)
+"""What a damaged ``.npz`` raises."""
+
 _IMAGE = {"id": IDENTIFIER, "file_name": TEXT, "height": SIDE, "width": SIDE}
 _ANNOTATION = {"image_id": IDENTIFIER, "bbox": OBJECT["bbox"]}
 
@@ -146,7 +151,7 @@ def _read_arrays(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
             names, counts, boxes = (arrays[key] for key in ("file_names", "counts", "boxes"))
     except FileNotFoundError as error:
         raise DataError(f"proposals {path} do not exist: {REMEDY}") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"proposals {path} cannot be read ({error}): {REMEDY}") from error
     integers = counts.dtype.kind in "iu" and counts.ndim == 1 and (counts >= 0).all()
     if names.shape != counts.shape or not integers or boxes.shape != (counts.sum(), 4) or boxes.dtype.kind != "f":
