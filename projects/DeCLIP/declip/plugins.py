@@ -25,6 +25,9 @@ from d2host.engine.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from d2host import CfgNode
+    from d2host.engine import Trainer
+
 GROUP = "declip.plugins"
 
 
@@ -62,6 +65,20 @@ class PluginDataset:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How ``tools/train_net.py`` trains and evaluates a meta-architecture.
+
+    Attributes:
+        read_config: config file, overrides, and whether it is to be trained → a checked configuration, whose weights
+            and datasets are there.
+        build_trainer: configuration and model → trainer.
+    """
+
+    read_config: Callable[[str, Sequence[str], bool], CfgNode]
+    build_trainer: Callable[[CfgNode, nn.Module], Trainer]
+
+
+@dataclass(frozen=True)
 class Plugin:
     """What a package adds, by name.
 
@@ -75,6 +92,7 @@ class Plugin:
             :mod:`declip.evaluation.zero_shot.protocol`); that of an encoder's name is the encoder's default.
         segmenters: ``MODEL.META_ARCHITECTURE`` → a function from a config file, a checkpoint and a device to a
             :class:`declip.segmenter.Segmenter`.
+        trainings: ``MODEL.META_ARCHITECTURE`` → a function that gives its :class:`Training`, and registers it.
     """
 
     encoders: Mapping[str, PluginEncoder] = field(default_factory=dict)
@@ -83,6 +101,7 @@ class Plugin:
     datasets: Mapping[str, PluginDataset] = field(default_factory=dict)
     presets: Mapping[str, Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
     segmenters: Mapping[str, Callable[[Path, Path, str], Any]] = field(default_factory=dict)
+    trainings: Mapping[str, Callable[[], Training]] = field(default_factory=dict)
 
 
 @cache
