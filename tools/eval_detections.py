@@ -9,9 +9,9 @@ results.json and a table of all classes in that folder.
 """
 
 import argparse
-from pathlib import Path
 
-from d2host.engine import run_command
+from d2host.engine import arguments
+from d2host.engine.command import run_command
 
 
 def main(args: argparse.Namespace) -> None:
@@ -32,7 +32,11 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="registered name, such as ov_coco_val")
-    parser.add_argument("--results", required=True, type=Path, help="JSON file in COCO's results format")
+    parser.add_argument(
+        "--results", required=True, type=arguments.existing_file, help="JSON file in COCO's results format"
+    )
     parser.add_argument("--masks", action="store_true", help="compare masks instead of boxes")
-    parser.add_argument("--output", type=Path, help="folder for results.json and the table of classes")
+    parser.add_argument(
+        "--output", type=arguments.output_folder, help="folder for results.json and the table of classes"
+    )
     run_command(main, parser.parse_args())
