@@ -41,7 +41,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=arguments.existing_folder, help="a run's folder")
     parser.add_argument(
-        "--weights", type=arguments.existing_file, help="its checkpoint (default: model_final.pth there)"
+        "--weights", type=arguments.existing_file, help="default: model_final.pth there"
     )
     parser.add_argument("--images", required=True, help="a folder, a COCO .json, a .txt list or .tar shards")
     parser.add_argument("--image-root", type=arguments.existing_folder, help="where names in a list start")
