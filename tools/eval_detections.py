@@ -32,11 +32,7 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="registered name, such as ov_coco_val")
-    parser.add_argument(
-        "--results", required=True, type=arguments.existing_file, help="a .json of detections"
-    )
+    parser.add_argument("--results", required=True, type=arguments.existing_file, help="a .json of detections")
     parser.add_argument("--masks", action="store_true", help="compare masks instead of boxes")
-    parser.add_argument(
-        "--output", type=arguments.output_folder, help="folder for the tables"
-    )
+    parser.add_argument("--output", type=arguments.output_folder, help="folder for the tables")
     run_command(main, parser.parse_args())

@@ -40,9 +40,7 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=arguments.existing_folder, help="a run's folder")
-    parser.add_argument(
-        "--weights", type=arguments.existing_file, help="default: model_final.pth there"
-    )
+    parser.add_argument("--weights", type=arguments.existing_file, help="default: model_final.pth there")
     parser.add_argument("--images", required=True, help="a folder, a COCO .json, a .txt list or .tar shards")
     parser.add_argument("--image-root", type=arguments.existing_folder, help="where names in a list start")
     parser.add_argument("--output", required=True, type=arguments.output_file(".npz"), help="the .npz to write")

@@ -47,7 +47,7 @@ def test_pixels_are_those_of_the_scaled_image():
         scaled = Image.fromarray(image).resize(window.scaled[::-1], Image.Resampling.BILINEAR)
         difference = window.image(image).astype(int) - cut(window, np.asarray(scaled)).astype(int)
         assert window.image(image).shape[:2] == window.size
-        assert abs(difference).max() <= 2 and abs(difference).mean() < 0.05
+        assert abs(difference).max() <= 2 and abs(difference).mean() < 0.2
 
 
 def test_boxes_are_scaled_moved_mirrored_and_clipped():
