@@ -22,7 +22,7 @@ def coco_real_det(novel=()):
     Its 36 classes are those that occur, in COCO's order.
 
     Args:
-        novel: names of classes that count as novel; all annotations stay, so it cannot be trained on where there are any.
+        novel: names of classes that count as novel; all annotations stay, so that it cannot be trained on.
     """
     name = "_".join((NAME, *novel))
     folder = next((place for place in PLACES if place.is_dir()), None)

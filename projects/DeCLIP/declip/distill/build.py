@@ -8,6 +8,7 @@ import torch
 from d2host import CfgNode
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.precision import Precision
+from declip.data.detection.proposals import load_proposals
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
@@ -38,6 +39,8 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
     if not training and not cfg.TEST.REGIONS:
         raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
+    if cfg.DATASETS.PROPOSALS and not os.path.isfile(cfg.DATASETS.PROPOSALS):
+        raise DataError(f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', which does not exist: give a .npz or .json")
     for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
         pattern = key == "DATASETS.IMAGES" and any(sign in source for sign in "*?[{")
         if source and not (source in known or pattern or os.path.exists(source)):
@@ -113,14 +116,17 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
     """The images of ``DATASETS.IMAGES`` and the views that ``model`` takes.
 
     Raises:
-        DataError: the source does not exist or holds no image.
+        DataError: the source does not exist or holds no image, or an image has no proposals.
         ConfigError: the grids of student and teacher cannot match.
     """
     teachers = model.teachers
     foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
     sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers)
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
-    views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
+    proposals = load_proposals(cfg.DATASETS.PROPOSALS) if cfg.DATASETS.PROPOSALS else None
+    if proposals:
+        proposals.check(record.name for record in records)
+    views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS, proposals)
     return DistillationDataset(records, views, max(cfg.SEED, 0))
 
 

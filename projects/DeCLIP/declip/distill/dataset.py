@@ -50,7 +50,7 @@ class DistillationDataset(Dataset):
             except DataError as error:
                 unreadable[record.name] = str(error)
                 continue
-            return {**self.views(image, rng), "file_name": record.name, "unreadable": unreadable}
+            return {**self.views(image, rng, record.name), "file_name": record.name, "unreadable": unreadable}
         raise DataError(f"{len(unreadable)} images in a row cannot be read, the last: {list(unreadable.values())[-1]}")
 
 

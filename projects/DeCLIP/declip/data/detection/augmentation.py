@@ -85,7 +85,7 @@ class Window:
             else dict(segmentation)
         )
         rows, columns = (
-            ((np.arange(start, start + length) + 0.5) * (old / new)).astype(np.int64)
+            (2 * np.arange(start, start + length) + 1) * old // (2 * new)  # the nearest, in whole numbers
             for start, length, old, new in zip((self.top, self.left), self.size, self.source, self.scaled, strict=True)
         )
         window = whole[rows][:, columns].astype(bool)

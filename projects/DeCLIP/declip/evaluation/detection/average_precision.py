@@ -12,9 +12,11 @@ Source: Lin et al. 2014 (https://cocodataset.org/#detection-eval); LVIS: Gupta e
 """
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from pycocotools import mask as coco_mask
 
 from declip.evaluation.detection.columns import Columns
 
@@ -34,7 +36,7 @@ def precision_of_classes(
     """Precision of every class at every threshold, recall and area; -1 where there is no object.
 
     Args:
-        objects, detections: of all images, by image.
+        objects, detections: of all images, by image; the area of detections is that of what is compared.
         sizes: (H, W) of every image.
         num_classes: K.
         most_detections: of an image and class that count, those of the highest scores.
@@ -46,6 +48,9 @@ def precision_of_classes(
         T×R×K×A float64.
     """
     precision = np.full((THRESHOLDS, RECALLS, num_classes, len(AREAS)), -1.0)
+    if len(detections):
+        own = coco_mask.area(detections.mask) if masks else detections.box[:, 2] * detections.box[:, 3]
+        detections = replace(detections, area=own.astype(np.float64))
     rows = zip(objects.by_class(num_classes), detections.by_class(num_classes), strict=True)
     for label, (true, found) in enumerate(rows):
         if not len(true):

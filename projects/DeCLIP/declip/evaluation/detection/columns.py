@@ -25,7 +25,7 @@ class Columns:
         image: N int, positions of images in the dataset.
         label: N int.
         score: N float; of objects 1.
-        area: N float, pixels, by which small, medium and large are told.
+        area: of objects, N float, pixels, by which small, medium and large are told.
         crowd: N bool; of detections False.
         box: N×4 float, left, top, width, height, pixels.
         mask: N, or empty where there are none.

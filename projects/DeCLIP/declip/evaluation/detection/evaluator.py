@@ -150,10 +150,8 @@ class DetectionEvaluator(DatasetEvaluator):
             masks: N run-lengths, or none.
         """
         position = self._positions[number]
-        area = coco_mask.area(masks).astype(np.float64) if masks else boxes[:, 2] * boxes[:, 3]
-        where = np.full(len(scores), position, np.int32)
-        crowd = np.zeros(len(scores), bool)
-        self._parts.append(Columns(where, labels.astype(np.int32), scores, area, crowd, boxes, masks))
+        where, none = np.full(len(scores), position, np.int32), np.zeros(len(scores))
+        self._parts.append(Columns(where, labels.astype(np.int32), scores, none, none.astype(bool), boxes, masks))
         self._seen.append(position)
 
     def _labels(self, record: dict, key: str) -> set[int]:
