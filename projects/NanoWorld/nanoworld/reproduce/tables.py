@@ -224,17 +224,9 @@ def _weights(lower: float, own: float, higher: float) -> Table:
     )
 
 
+_WEIGHTS = _weights(0.005, 0.03, 0.25)
 TABLES: Mapping[int, Table] = {
     table.number: table
-    for table in (
-        _DECOUPLING,
-        _DETECTORS,
-        _SEGMENTERS,
-        _ENCODERS,
-        _TEACHERS,
-        _CONTEXTS,
-        _DEPTHS,
-        _weights(0.005, 0.03, 0.25),
-    )
+    for table in (_DECOUPLING, _DETECTORS, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _WEIGHTS)
 }
 """By number in the paper."""
