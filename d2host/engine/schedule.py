@@ -33,6 +33,7 @@ def warmup_multistep(
 ) -> LambdaLR:
     """Linear warm-up from ``warmup_factor`` to 1, then a factor ``gamma`` for every one of ``steps`` that is past.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     >>> schedule = warmup_multistep(optimizer, steps=[2], gamma=0.5)
     >>> rates = []

@@ -35,10 +35,10 @@ class Ensemble:
             cosines: N×(K+1) of CLIP's features of the boxes with the same texts.
             novel: K bool.
 
-        >>> scores = Ensemble(0.5, 0.5, 1.0)(torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.2, 0.8]]).log(),
-        ...                                  torch.tensor([False]))
-        >>> scores.numpy().round(3).tolist()
-        [[0.4]]
+        >>> logits, cosines = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.2, 0.8]]).log()
+        >>> scores = Ensemble(alpha=0.5, beta=0.5, temperature=1.0)(logits, cosines, torch.tensor([False]))
+        >>> round(scores.item(), 3)
+        0.4
         """
         detector = logits.log_softmax(dim=1)[:, :-1]
         clip = (self.temperature * cosines).log_softmax(dim=1)[:, :-1]
