@@ -78,6 +78,9 @@ def test_a_run_is_resumed_exactly_and_evaluated_from_its_checkpoint(train, tmp_p
     assert all((states[0][name] == tensor).all() for name, tensor in states[1].items())
     train(again, "--eval-only", "MODEL.WEIGHTS", whole / "model_final.pth")
     assert results(again) == results(whole)
+    other = ("DATASETS.TRAIN", "('coco_80_val',)")
+    result = train(again, "--eval-only", "MODEL.WEIGHTS", whole / "model_final.pth", *other, status=2)
+    assert "was trained on scenes_train, of other classes than coco_80_val of DATASETS.TRAIN" in result.stderr
 
 
 def test_the_rate_falls_at_the_steps(train, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch.utils.data import DataLoader
 
 from d2host import CfgNode
+from d2host.engine.checkpoint_file import read_run
 from d2host.engine.errors import CheckpointError, ConfigError
 from declip.data.detection.datasets import detection_classes, detection_metadata, detection_records
 from declip.data.detection.loader import detection_train_loader
@@ -42,18 +43,33 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
 
     Raises:
         ConfigError: a run needs some, and none are named.
-        CheckpointError: there are no such weights.
+        CheckpointError: there are no such weights, or those to evaluate were taught other classes.
         DataError: a dataset is unknown or incomplete, or has objects of novel classes to train on.
     """
     if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
         raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
-    taught_classes(cfg.DATASETS.TRAIN)
+    taught = taught_classes(cfg.DATASETS.TRAIN)
+    names = [] if training or not cfg.MODEL.WEIGHTS else trained_on(cfg.MODEL.WEIGHTS)
+    if names and names != list(cfg.DATASETS.TRAIN) and taught_classes(names) != taught:
+        raise CheckpointError(
+            f"checkpoint {cfg.MODEL.WEIGHTS} was trained on {', '.join(names)}, of other classes than "
+            f"{', '.join(cfg.DATASETS.TRAIN)} of DATASETS.TRAIN, so that the wrong ones would count as novel: set "
+            "DATASETS.TRAIN to what it was trained on"
+        )
     if not training or cfg.TEST.EVAL_PERIOD:
         require_test_sets(cfg)
     for name in cfg.DATASETS.TRAIN if training else ():
         detection_records(name, training=True)
     for name in cfg.DATASETS.TEST:
         detection_records(name)
+
+
+def trained_on(checkpoint: str) -> list[str]:
+    """``DATASETS.TRAIN`` of the run that left a checkpoint; empty where it does not say."""
+    try:
+        return list(read_run(checkpoint, lazy=True)["training"]["config"]["DATASETS"]["TRAIN"])
+    except (CheckpointError, KeyError, TypeError):  # weights alone, which are refused later if they are none
+        return []
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
