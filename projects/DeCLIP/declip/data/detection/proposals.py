@@ -52,12 +52,12 @@ class Proposals:
         """The boxes of an image, K×4, in parts of its sides.
 
         Args:
-            name: its path; the file's name counts.
+            name: its path, of which the file's name counts.
 
         Raises:
             DataError: there is no such image.
         """
-        image = self.position.get(PurePath(name).name)
+        image = self.position.get(known_as(name))
         if image is None:
             raise DataError(f"{self.source} has no proposals for image {name}: {REMEDY}, of these images")
         return self.boxes[self.ends[image - 1] if image else 0 : self.ends[image]]
@@ -68,11 +68,20 @@ class Proposals:
         Raises:
             DataError: an image is not in the file.
         """
-        missing = [name for name in names if PurePath(name).name not in self.position]
+        missing = [name for name in names if known_as(name) not in self.position]
         if missing:
             raise DataError(
                 f"{self.source} has no proposals for {len(missing)} images, among them {missing[0]}: {REMEDY}, of these"
             )
+
+
+def known_as(name: str) -> str:
+    """What an image is known by: its file's name, in a folder or in a shard.
+
+    >>> known_as("train2017/9.jpg"), known_as("cc3m/00000.tar:9.jpg")
+    ('9.jpg', '9.jpg')
+    """
+    return PurePath(name.replace(".tar:", ".tar/")).name
 
 
 def draw_proposals(
@@ -116,7 +125,7 @@ def write_proposals(path: Path, images: Iterable[tuple[str, tuple[int, int], np.
     """
     names, counts, parts = [], [], [np.zeros((0, 4), np.float32)]
     for name, (height, width), boxes in images:
-        names.append(PurePath(name).name)
+        names.append(known_as(name))
         counts.append(len(boxes))
         parts.append((np.asarray(boxes, np.float64).reshape(-1, 4) / [width, height, width, height]).astype(np.float32))
     with open(path, "wb") as file:
@@ -180,5 +189,5 @@ def _read_json(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         boxes = np.array(found[image["id"]], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         parts.append(boxes / np.tile([image["width"], image["height"]], 2))
-    names = [PurePath(image["file_name"]).name for image in images]
+    names = [known_as(image["file_name"]) for image in images]
     return names, np.array([len(part) for part in parts[1:]], np.int64), np.concatenate(parts).astype(np.float32)

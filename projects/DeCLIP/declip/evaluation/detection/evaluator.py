@@ -168,15 +168,15 @@ class DetectionEvaluator(DatasetEvaluator):
             return None
         seen = [position for part in seen for position in part]
         self._check_seen(seen)
-        detections = Columns.cat(gathered)
+        parts, sizes, lacking = [], [], []
         try:
-            objects = Columns.cat(
-                [objects_of(record, position, "segm" in self.tasks) for position, record in enumerate(self.records)]
-            )
+            for position, record in enumerate(self.records):
+                parts.append(objects_of(record, position, "segm" in self.tasks))
+                sizes.append((record["height"], record["width"]))
+                lacking.append(self._labels(record, "not_exhaustive_category_ids"))
         except KeyError as error:
-            raise DataError("an object of the dataset has no 'segmentation': evaluate boxes alone") from error
-        sizes = [(record["height"], record["width"]) for record in self.records]
-        lacking = [self._labels(record, "not_exhaustive_category_ids") for record in self.records]
+            raise DataError(f"an object of the dataset has no {error}: evaluate boxes alone") from error
+        objects, detections = Columns.cat(parts), Columns.cat(gathered)
         results = OrderedDict()
         for task in self.tasks:
             precision = precision_of_classes(
