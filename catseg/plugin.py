@@ -1,4 +1,4 @@
-"""What CAT-Seg adds to DeCLIP: its models as segmenters."""
+"""What CAT-Seg adds to DeCLIP: its models as segmenters, and their training."""
 
 from pathlib import Path
 
@@ -11,4 +11,10 @@ def _load_segmenter(config: Path, weights: Path, device: str):
     return CATSegSegmenter.load(config, weights, device)
 
 
-PLUGIN = Plugin(segmenters={"CATSeg": _load_segmenter})
+def _training():
+    from catseg.trainer import TRAINING
+
+    return TRAINING
+
+
+PLUGIN = Plugin(segmenters={"CATSeg": _load_segmenter}, trainings={"CATSeg": _training})

@@ -1,20 +1,23 @@
 """Training CAT-Seg: the project's training loop with CAT-Seg's data, optimizer groups and evaluation."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import nn
 
 import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
-from catseg.loader import build_train_loader
+from catseg.config import get_catseg_cfg
+from catseg.loader import build_train_loader, check_inputs
 from d2host import CfgNode, comm, print_csv_format, verify_results
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.errors import ConfigError
 from d2host.engine.parallel import unwrap
 from declip.evaluation.run import evaluate_datasets, without_classes
 from declip.models.finetuning import no_weight_decay
+from declip.models.stated import state_attention
+from declip.plugins import Training
 
 
 class SegmentationTrainer(Trainer):
@@ -67,6 +70,18 @@ class SegmentationTrainer(Trainer):
             verify_results(self.cfg, results[names[0]])
 
 
+def read_run_config(config_file: str, opts: Sequence[str], training: bool) -> CfgNode:
+    """The configuration of a run, whose weights and datasets have to be there.
+
+    Raises:
+        ConfigError, CheckpointError, DataError: something cannot be used, or is not there.
+    """
+    cfg = get_catseg_cfg(config_file, opts)
+    check_inputs(cfg, training)
+    state_attention(cfg)
+    return cfg
+
+
 def optimizer_options(cfg: CfgNode, model: nn.Module) -> OptimizerOptions:
     """CAT-Seg's groups: the encoder's learning rate is multiplied by ``SOLVER.CLIP_MULTIPLIER``."""
     return OptimizerOptions.from_config(
@@ -76,3 +91,6 @@ def optimizer_options(cfg: CfgNode, model: nn.Module) -> OptimizerOptions:
         lr_multipliers={"encoder.": cfg.SOLVER.CLIP_MULTIPLIER},
         no_decay={f"encoder.{name}" for name in no_weight_decay(model.encoder)},
     )
+
+
+TRAINING = Training(read_run_config, SegmentationTrainer)

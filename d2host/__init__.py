@@ -3,6 +3,7 @@
 * configuration: :class:`CfgNode`, :func:`get_cfg`, :func:`configurable`
 * models: registries, ``build_*``, :class:`ShapeSpec`
 * data: :data:`DatasetCatalog`, :data:`MetadataCatalog`
+* objects of an image: :class:`Instances`, :class:`Boxes`, :class:`BitMasks`, :class:`BoxMode`
 * training: :class:`TrainerBase`, :class:`HookBase`, ``hooks``, :class:`EventStorage` and writers
 * checkpoints, evaluation, communication, set-up
 

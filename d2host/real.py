@@ -23,6 +23,7 @@ from detectron2.modeling import (
 )
 from detectron2.modeling import build_model as _build_model
 from detectron2.modeling import build_sem_seg_head as _build_sem_seg_head
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import (

@@ -12,6 +12,7 @@ EMBEDDED = {
         "verify_results",
     ),
     "events": ("EventStorage", "get_event_storage"),
+    "instances": ("Instances",),
     "models": (
         "BACKBONE_REGISTRY",
         "Backbone",
@@ -24,6 +25,7 @@ EMBEDDED = {
         "build_sem_seg_head",
     ),
     "setup": ("seed_all_rng", "setup_logger"),
+    "structures": ("BitMasks", "BoxMode", "Boxes"),
     "train_loop": ("HookBase", "TrainerBase"),
     "writers": ("CommonMetricPrinter", "JSONWriter", "TensorboardXWriter"),
 }

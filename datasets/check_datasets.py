@@ -13,21 +13,30 @@ import os
 from d2host.engine import arguments, run_command
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
+from declip.data.detection.benchmarks import DETECTION_DATASETS
 from declip.data.preparation.check import check_dataset, report
+from declip.data.preparation.check_detection import check_detection
 from declip.data.root import dataset_root
 
 
 def main(args: argparse.Namespace) -> None:
     """Check and print."""
-    unknown = [name for name in args.datasets if name not in FOLDER_DATASETS]
+    known = [*FOLDER_DATASETS, *DETECTION_DATASETS]
+    unknown = [name for name in args.datasets if name not in known]
     if unknown:
-        raise DataError(f"dataset '{unknown[0]}' is unknown: choose among {', '.join(FOLDER_DATASETS)}")
+        raise DataError(f"dataset '{unknown[0]}' is unknown: choose among {', '.join(known)}")
     root = dataset_root()
     present = [name for name, dataset in FOLDER_DATASETS.items() if os.path.isdir(root / dataset.labels)]
+    present += [name for name, dataset in DETECTION_DATASETS.items() if os.path.isfile(root / dataset.records)]
     chosen = args.datasets or present
     if not chosen:
         raise DataError(f"no prepared dataset in {root.absolute()}: set DETECTRON2_DATASETS, or name one to check")
-    checks = [check_dataset(name, FOLDER_DATASETS[name], args.workers, args.quick) for name in chosen]
+    checks = [
+        check_dataset(name, FOLDER_DATASETS[name], args.workers, args.quick)
+        if name in FOLDER_DATASETS
+        else check_detection(name, DETECTION_DATASETS[name], args.workers, args.quick)
+        for name in chosen
+    ]
     print(report(checks))
     faulty = [check.name for check in checks if check.faults]
     if faulty:

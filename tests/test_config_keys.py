@@ -15,12 +15,15 @@ from d2host.engine.errors import ConfigError
 from d2host.engine.keys import Choice, Either, Integer, Many, Number, Row, Text, check_keys
 from declip.distill.config import KEYS as DISTILLATION
 from declip.distill.config import get_distillation_cfg
+from fvit.config import get_fvit_cfg
+from fvit.keys import KEYS as DETECTION
 from nanoworld.pretraining.config import KEYS as PRETRAINING
 from nanoworld.pretraining.config import get_pretraining_cfg
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAMS = {
     "train_net": (SEGMENTATION, get_catseg_cfg),
+    "train_net, FViT": (DETECTION, get_fvit_cfg),
     "train_declip": (DISTILLATION, get_distillation_cfg),
     "pretrain": (PRETRAINING, get_pretraining_cfg),
 }
@@ -93,7 +96,7 @@ def outside(kind):
         case Many():
             good = inside(kind.each)[0]
             wrong = [[each] * (kind.length or 1) for each in outside(kind.each)]
-            lengths = [[good] * length for length in (1, 3, 50)] if kind.length else []
+            lengths = [[good] * length for length in (1, 3, 50) if length != kind.length] if kind.length else []
             more = [[]] * (not kind.empty) + [[good, good]] * kind.distinct
             return [None, True, 5, "a", "('a'", {}, {"a": 1}, *wrong, *lengths, *more]
         case Either():
@@ -186,6 +189,8 @@ def test_a_key_that_nobody_reads_would_be_found(words):
 def test_every_recipe_is_read_by_its_program():
     recipes = sorted(file for folder in config_folders() for file in folder.glob("*.yaml"))
     for file in recipes:
-        program = {"distill": "train_declip", "nano": "pretrain"}.get(file.name.split("_")[0], "train_net")
+        program = {"distill": "train_declip", "nano": "pretrain", "fvit": "train_net, FViT"}.get(
+            file.name.split("_")[0], "train_net"
+        )
         PROGRAMS[program][1](file)
     assert len(recipes) >= 20

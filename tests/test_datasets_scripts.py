@@ -20,7 +20,7 @@ def run(script, *arguments, root=None):
 
 
 def test_there_is_a_script_for_every_benchmark():
-    assert len(SCRIPTS) == 8
+    assert len(SCRIPTS) == 11
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -56,7 +56,7 @@ def test_bad_input_ends_with_one_sentence(tmp_path):
 
 
 def test_preparation_imports_neither_torch_nor_scipy():
-    rooms = "ade20k, check, cityscapes, coco, command, panoptic, pascal"
+    rooms = "ade20k, check, check_detection, cityscapes, coco, command, detection, panoptic, pascal"
     heavy = ["torch", "torchvision", "timm", "open_clip", "scipy", "matplotlib"]
     code = f"import sys; from declip.data.preparation import {rooms}; print([n for n in {heavy} if n in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

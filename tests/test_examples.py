@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROOTS = {"d2host": ".", "catseg": ".", "declip": "projects/DeCLIP", "nanoworld": "projects/NanoWorld"}
+ROOTS = {
+    "d2host": ".",
+    "catseg": ".",
+    "declip": "projects/DeCLIP",
+    "fvit": "projects/FViT",
+    "nanoworld": "projects/NanoWorld",
+}
 MODULES = [
     ".".join(path.relative_to(REPOSITORY / root).with_suffix("").parts).removesuffix(".__init__")
     for package, root in ROOTS.items()

@@ -17,6 +17,8 @@ SOURCES = {
     "nanoworld": "projects/NanoWorld/nanoworld",
     "nanoworld.configs": "projects/NanoWorld/configs",
     "catseg": "catseg",
+    "fvit": "projects/FViT/fvit",
+    "fvit.configs": "projects/FViT/configs",
 }
 
 
@@ -106,9 +108,10 @@ def test_rooms_import_in_one_direction(graph):
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [
-        ("d2host", {"declip", "catseg", "nanoworld"}),
-        ("declip", {"catseg", "nanoworld"}),
-        ("catseg", {"nanoworld"}),
+        ("d2host", {"declip", "catseg", "fvit", "nanoworld"}),
+        ("declip", {"catseg", "fvit", "nanoworld"}),
+        ("catseg", {"fvit", "nanoworld"}),
+        ("fvit", {"catseg", "nanoworld"}),
     ],
 )
 def test_rooms_import_what_lies_below_them(room, forbidden, graph):

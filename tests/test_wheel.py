@@ -22,20 +22,20 @@ from pathlib import Path
 
 opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-import catseg, d2host, declip, nanoworld
+import catseg, d2host, declip, fvit, nanoworld
 
 site = Path(declip.__file__).parents[1]
-for package in (d2host, declip, catseg, nanoworld):
+for package in (d2host, declip, catseg, fvit, nanoworld):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if module.name != "d2host.real":  # needs Detectron2
             importlib.import_module(module.name)
-packages = [site / name for name in ("catseg", "d2host", "declip", "nanoworld")]
+packages = [site / name for name in ("catseg", "d2host", "declip", "fvit", "nanoworld")]
 read = [Path(name) for name in opened if any(Path(name).is_relative_to(package) for package in packages)]
 data = [path for path in read if path.is_file() and path.suffix not in (".py", ".pyc")]
 assert not data, f"importing opens {data}"
 checkout = [path for path in sys.path if path.startswith(sys.argv[1]) and "site-packages" not in path]
 assert not checkout, checkout  # an environment may lie within it
-ours = [each for name, each in sys.modules.items() if name.split(".")[0] in ("catseg", "d2host", "declip", "nanoworld")]
+ours = [each for name, each in sys.modules.items() if site / name.split(".")[0] in packages]
 assert len(ours) > 80
 assert all(Path(each.__file__).is_relative_to(site) for each in ours if each.__file__), site
 """

@@ -20,10 +20,12 @@ def reference() -> str:
     from d2host.engine.keys import as_table
     from declip.distill.config import KEYS as DISTILLATION
     from declip.models.backbone import KEYS as BACKBONE
+    from fvit.keys import KEYS as DETECTION
     from nanoworld.pretraining.config import KEYS as PRETRAINING
 
     programs = {
         "tools/train_net.py": SEGMENTATION,
+        "tools/train_net.py with `MODEL.META_ARCHITECTURE FViT`": DETECTION,
         "tools/train_declip.py": DISTILLATION,
         "tools/nano/pretrain.py": PRETRAINING,
         "Detectron2 with `DenseCLIPBackbone`, see [backbone.md](backbone.md)": BACKBONE,

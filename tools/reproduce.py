@@ -56,10 +56,15 @@ def check_overrides(rows: Sequence[Row], overrides: Sequence[str]) -> None:
     """
     from catseg.config import get_catseg_cfg
     from declip.distill import get_distillation_cfg
+    from fvit.config import get_fvit_cfg
     from nanoworld.reproduce.runs import CONFIGS
 
-    readers = {RowKind.DISTILLED: get_distillation_cfg, RowKind.SEGMENTER: get_catseg_cfg}
-    for row in rows:
+    readers = {
+        RowKind.DISTILLED: get_distillation_cfg,
+        RowKind.SEGMENTER: get_catseg_cfg,
+        RowKind.DETECTOR: get_fvit_cfg,
+    }
+    for row in [*rows, *(row.encoder for row in rows if row.encoder)]:
         if row.kind in readers:
             readers[row.kind](CONFIGS[row.kind], [*row.options, *overrides])
 

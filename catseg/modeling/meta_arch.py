@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from catseg.checkpoint import state_attention
 from catseg.config import check_config
 from catseg.loader import training_classes
 from catseg.modeling.head import CATSegHead
@@ -31,6 +30,7 @@ from declip.data.batching import group_by_shape
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
+from declip.models.stated import state_attention
 from declip.models.stitching import stitch
 from declip.models.templates import Templates, check_texts
 from declip.models.zero_shot_classifier import ClassEmbeddings

@@ -5,7 +5,8 @@
   logs and exact resume
 * :class:`RunCheckpointer`: atomic checkpoints of a whole run
 * :class:`ResumableSampler`: which sample comes when
-* :class:`OptimizerOptions`, :func:`build_optimizer`, :func:`warmup_cosine`: AdamW groups and the learning-rate schedule
+* :class:`OptimizerOptions`, :func:`build_optimizer`: AdamW groups; :func:`warmup_cosine`, :func:`warmup_multistep`:
+  learning-rate schedules
 * :class:`Precision`: mixed precision on CUDA and CPU
 * :mod:`arguments <d2host.engine.arguments>`: kinds of command-line arguments
 * :func:`run_command`, :func:`argument_parser`, :func:`launch`, :func:`setup_run`, :func:`resolve_device`: command line,
@@ -26,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "precision": ["Precision"],
         "run": ["run_training"],
         "sampler": ["ResumableSampler"],
-        "schedule": ["warmup_cosine"],
+        "schedule": ["warmup_cosine", "warmup_multistep"],
         "setup": ["resolve_device", "setup_run"],
         "trainer": ["Trainer"],
     },

@@ -65,6 +65,37 @@ def read_config(keys: Keys, config_file: str | Path = "", opts: Sequence[str] = 
     return cfg
 
 
+def peek_key(name: str, config_file: str | Path = "", opts: Sequence[str] = (), default: Any = None) -> Any:
+    """A key's value, before it is known which program's keys the file and the overrides hold.
+
+    Args:
+        name: dotted.
+        config_file, opts: as of :func:`read_config`.
+        default: where neither says anything.
+
+    Raises:
+        ConfigError: a file is missing or no config.
+    """
+    overrides = dict(zip(opts[::2], opts[1::2], strict=False))
+    if name in overrides:
+        return decode(overrides[name])
+    files, seen = [find_config(config_file)] if config_file else [], set()
+    while files:  # depth first, bases named last first: the order in which values count
+        path = files.pop(0).resolve()
+        if path in seen:
+            continue
+        seen.add(path)
+        content = node = read_yaml(path)
+        for part in name.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        if node is not None:
+            return decode(node)
+        bases = content.get(BASE, [])
+        bases = [path.parent / str(base) for base in reversed(bases if isinstance(bases, list) else [bases])]
+        files = [base for base in bases if os.path.isfile(base)] + files
+    return default
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The content of a YAML file that holds keys and values.
 

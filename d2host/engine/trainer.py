@@ -47,7 +47,8 @@ class Trainer(TrainerBase):
     step: whenever it was killed, it leaves what an undisturbed run does. Which samples come next follows from the
     iteration that the loader is built for, or from the places of lanes (:mod:`d2host.engine.lanes`) in the checkpoint.
 
-    Subclasses give the batches (:meth:`build_train_loader`), :meth:`evaluate` and :meth:`export_beside`.
+    Subclasses give the batches (:meth:`build_train_loader`), :meth:`evaluate` and :meth:`export_beside`, and may give
+    another :meth:`build_schedule`.
 
     Args:
         model: on its device; wrapped for data parallelism here.
@@ -60,7 +61,7 @@ class Trainer(TrainerBase):
         self.device = next(model.parameters()).device
         self.model = parallelize(model, self.device)
         self.optimizer, self.options = optimizer, options
-        self.scheduler = self._schedule(0)
+        self.scheduler = self.build_schedule(0)
         self.checkpointer = RunCheckpointer(options.output_dir, options.keep)
         self.scaler = options.precision.grad_scaler(self.device)
         self.places: list[Place] = []  # of the lanes of all processes, from the checkpoint that the run goes on from
@@ -69,7 +70,8 @@ class Trainer(TrainerBase):
         self._restored: dict = {}  # what is left to restore of the checkpoint that the run goes on from
         self._after_checkpoint: list[HookBase] = []  # what an iteration does once its checkpoint is saved
 
-    def _schedule(self, start_iter: int) -> LambdaLR:
+    def build_schedule(self, start_iter: int) -> LambdaLR:
+        """The learning rate from an iteration on."""
         options = self.options
         steps = options.max_iter, options.warmup_iters, options.warmup_factor
         return warmup_cosine(self.optimizer, *steps, start_iter=start_iter)
@@ -245,7 +247,7 @@ class Trainer(TrainerBase):
         self._restored = {key: state[key] for key in ("metrics", "generators")}
         start_iter, self.places = state["iteration"] + 1, state["places"]
         restore_optimizer(self.optimizer, state["optimizer"], checkpoint)
-        self.scheduler = self._schedule(start_iter)
+        self.scheduler = self.build_schedule(start_iter)
         try:
             self.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, KeyError, TypeError) as error:

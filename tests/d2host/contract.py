@@ -102,6 +102,34 @@ def check_catalogs():
         raise AssertionError("metadata was changed to another value")
 
 
+def check_objects():
+    """What a detector gives, and what evaluators and visualizers take."""
+    boxes = d2host.Boxes(torch.tensor([[2.0, 3.0, 12.0, 8.0], [-5.0, 0.0, 1.0, 99.0]]))
+    assert boxes.area().tolist() == [50.0, 594.0] and len(boxes[0]) == 1 and boxes.get_centers()[0].tolist() == [7, 5.5]
+    boxes.clip((10, 20))
+    assert boxes.tensor[1].tolist() == [0, 0, 1, 10] and boxes.nonempty(2.0).tolist() == [True, False]
+    boxes.scale(2.0, 0.5)
+    assert boxes.tensor[0].tolist() == [4, 1.5, 24, 4] and len(d2host.Boxes.cat([boxes, boxes])) == 4
+    assert d2host.BoxMode.convert([1, 2, 3, 4], d2host.BoxMode.XYWH_ABS, d2host.BoxMode.XYXY_ABS) == [1, 2, 4, 6]
+    masks = d2host.BitMasks.from_polygon_masks([[[2, 3, 12, 3, 12, 8, 2, 8]], [[0, 0, 0, 0, 0, 0]]], 10, 20)
+    assert masks.tensor[0].sum() == 50 and masks.nonempty().tolist() == [True, False]
+    assert masks.get_bounding_boxes().tensor.tolist() == [[2, 3, 12, 8], [0, 0, 0, 0]]
+    instances = d2host.Instances((10, 20), pred_boxes=boxes)
+    instances.scores, instances.pred_masks = torch.tensor([0.9, 0.1]), masks
+    chosen = instances[instances.scores > 0.5]
+    assert len(chosen) == len(chosen.pred_boxes) == len(chosen.pred_masks) == 1 and chosen.image_size == (10, 20)
+    assert instances.has("scores") and set(instances.get_fields()) == {"pred_boxes", "scores", "pred_masks"}
+    assert len(instances[-1]) == 1 and instances[1].scores.tolist() == instances[-1].scores.tolist()
+    joined = d2host.Instances.cat([instances, chosen.to("cpu")])
+    assert len(joined) == 3 and joined.scores.tolist() == instances.scores.tolist() + chosen.scores.tolist()
+    for wrong in (lambda: instances.set("labels", torch.zeros(3)), lambda: instances.labels):
+        try:
+            wrong()
+        except (AssertionError, AttributeError):
+            continue
+        raise AssertionError("a field of another length, or none, was accepted")
+
+
 class Countdown(d2host.TrainerBase):
     """A trainer whose loss is 1 / (iteration + 1)."""
 
@@ -182,6 +210,7 @@ def main(folder):
     check_configurable_models()
     check_programs()
     check_catalogs()
+    check_objects()
     check_training(folder)
     check_evaluation()
     check_checkpointer(folder)

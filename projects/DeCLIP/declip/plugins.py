@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from d2host import CfgNode
+    from d2host.engine import Trainer
+
 GROUP = "declip.plugins"
 
 
@@ -76,6 +79,20 @@ class PluginExample:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How ``tools/train_net.py`` trains and evaluates a meta-architecture.
+
+    Attributes:
+        read_config: config file, overrides, and whether it is to be trained → a checked configuration, whose weights
+            and datasets are there.
+        build_trainer: configuration and model → trainer.
+    """
+
+    read_config: Callable[[str, Sequence[str], bool], CfgNode]
+    build_trainer: Callable[[CfgNode, nn.Module], Trainer]
+
+
+@dataclass(frozen=True)
 class Plugin:
     """What a package adds, by name.
 
@@ -90,6 +107,7 @@ class Plugin:
         segmenters: ``MODEL.META_ARCHITECTURE`` → a function from a config file, a checkpoint and a device to a
             :class:`declip.segmenter.Segmenter`.
         examples: an encoder's name → a function that makes images to try it on, which the page offers.
+        trainings: ``MODEL.META_ARCHITECTURE`` → a function that gives its :class:`Training`, and registers it.
     """
 
     encoders: Mapping[str, PluginEncoder] = field(default_factory=dict)
@@ -99,6 +117,7 @@ class Plugin:
     presets: Mapping[str, Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
     segmenters: Mapping[str, Callable[[Path, Path, str], Any]] = field(default_factory=dict)
     examples: Mapping[str, Callable[[], Sequence[PluginExample]]] = field(default_factory=dict)
+    trainings: Mapping[str, Callable[[], Training]] = field(default_factory=dict)
 
 
 @cache

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from declip.plugins import Plugin, PluginDataset, PluginEncoder, PluginExample
 from nanoworld.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
+from nanoworld.detection import DETECTION_DATASETS
 from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
 from nanoworld.weights import SHIPPED, shipped_weights
 from nanoworld.world import class_color
@@ -80,7 +81,10 @@ PLUGIN = Plugin(
     encoders={NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip")},
     weights={name: shipped_weights(name) for name in SHIPPED if name != NANO_VFM},
     teachers={NANO_VFM: _create_teacher},
-    datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
+    datasets={
+        **{name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
+        **DETECTION_DATASETS,
+    },
     presets={NANO: _presets},
     examples={NANO: _examples},
 )

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from d2host.engine.config_file import LARGEST_FILE, decode, find_config, read_config
+from d2host.engine.config_file import LARGEST_FILE, decode, find_config, peek_key, read_config
 from d2host.engine.errors import ConfigError
 from d2host.engine.keys import SWITCH, Integer, Key, Many, Text, group
 
@@ -206,3 +206,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(ConfigError, match=r"a\.yaml cannot be read: Permission denied"):
         read(tmp_path / "a.yaml")
+
+
+def test_a_key_is_peeked_at_through_bases_and_overrides_whatever_else_they_hold(tmp_path):
+    files = {
+        "first": "MODEL: {META_ARCHITECTURE: First}\nOTHER: 1\n",
+        "second": "MODEL: {META_ARCHITECTURE: Second}\n",
+        "both": "_BASE_: [first.yaml, second.yaml]\nUNKNOWN: 2\n",
+        "own": "_BASE_: both.yaml\nMODEL: {META_ARCHITECTURE: Own}\n",
+        "silent": "SEED: 1\n",
+        "endless": "_BASE_: endless.yaml\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    found = {name: peek_key("MODEL.META_ARCHITECTURE", tmp_path / f"{name}.yaml", default="None") for name in files}
+    assert found == {
+        **{"first": "First", "second": "Second", "both": "Second", "own": "Own"},
+        **{"silent": "None", "endless": "None"},
+    }
+    overrides = ["SEED", "2", "MODEL.META_ARCHITECTURE", "Given"]
+    assert peek_key("MODEL.META_ARCHITECTURE", tmp_path / "own.yaml", overrides) == "Given"
+    assert peek_key("MODEL.META_ARCHITECTURE") is None

@@ -6,7 +6,7 @@ from torch import nn
 
 from d2host.engine.errors import ConfigError
 from d2host.engine.optimizer import OptimizerOptions, build_optimizer
-from d2host.engine.schedule import warmup_cosine
+from d2host.engine.schedule import warmup_cosine, warmup_multistep
 
 
 class Model(nn.Module):
@@ -77,3 +77,15 @@ def test_warm_up_rises_linearly_to_meet_the_cosine():
     assert seen[4:] == pytest.approx(plain[4:]) and seen[0] == pytest.approx(0.2)
     steps = [later - earlier for earlier, later in pairwise(seen[:5])]
     assert steps == pytest.approx([steps[0]] * 4)
+
+
+@pytest.mark.parametrize("start", [0, 3, 6])
+def test_the_rate_falls_by_a_factor_at_every_step_wherever_it_starts(start):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = warmup_multistep(optimizer, [4, 6], 0.1, warmup_iters=2, warmup_factor=0.5, start_iter=start)
+    rates = []
+    for _ in range(start, 8):
+        rates += scheduler.get_last_lr()
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.01, 0.01][start:])

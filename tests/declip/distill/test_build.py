@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
+from declip.data.detection.proposals import write_proposals
 from declip.distill import build_distillation, check_inputs, get_distillation_cfg
 from declip.distill.build import build_dataset
 from declip.distill.student import trainable_names
@@ -88,6 +91,12 @@ def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(opt
         (("DATASETS.IMAGES", "gone"), True, DataError, "DATASETS.IMAGES is 'gone', which does not exist"),
         (("DATASETS.IMAGES", "gone.json"), True, DataError, "DATASETS.IMAGES is 'gone.json', which does not exist"),
         (("DATASETS.IMAGES", "gone.tar"), True, DataError, "DATASETS.IMAGES is 'gone.tar', which does not exist"),
+        (
+            ("DATASETS.PROPOSALS", "gone.npz"),
+            True,
+            DataError,
+            r"DATASETS.PROPOSALS is 'gone\.npz', which does not exist",
+        ),
         (("TEST.REGIONS", "gone"), True, DataError, "TEST.REGIONS is 'gone', which does not exist"),
         (("TEST.REGIONS", "*.json"), True, DataError, r"TEST.REGIONS is '\*.json', which does not exist"),
         (("MODEL.WEIGHTS", "gone.pth"), False, CheckpointError, r"checkpoint gone\.pth does not exist"),
@@ -104,3 +113,19 @@ def test_sources_that_are_there_pass(tmp_path):
     for images in (str(tmp_path), "nano_val", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..9}}.tar"):
         options = ["DATASETS.IMAGES", images, "TEST.REGIONS", str(tmp_path / "regions.json")]
         check_inputs(get_distillation_cfg("distill_nano.yaml", options), training=True)
+
+
+def test_crops_are_those_of_the_proposals_and_every_image_has_to_have_some(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (128, 64)).save(tmp_path / name)
+    boxes = np.array([[0, 0, 64, 32], [32, 16, 128, 64]])
+    write_proposals(tmp_path / "boxes.npz", [(name, (64, 128), boxes) for name in ("a.png", "b.png")])
+    options = [*CPU, "DATASETS.IMAGES", str(tmp_path), "DATASETS.PROPOSALS", str(tmp_path / "boxes.npz")]
+    cfg = get_distillation_cfg("distill_nano.yaml", [*options, "MODEL.DISTILL.TERMS", "['content']"])
+    model = build_distillation(cfg)
+    sample = build_dataset(cfg, model)[0, 1]
+    scale = cfg.INPUT.STUDENT_SIZE / 128
+    assert np.allclose(sample["boxes"], boxes * scale) and len(sample["crops"]) == 2
+    Image.new("RGB", (128, 64)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match=r"has no proposals for 1 images, among them .*c\.png"):
+        build_dataset(cfg, model)

@@ -34,6 +34,10 @@ IMPOSSIBLE = {
     "unknown distance": (["MODEL.DISTILL.CONTEXT.DISTANCE", "l1"], "MODEL.DISTILL.CONTEXT.DISTANCE is 'l1'"),
     "no rows": (["MODEL.DISTILL.CONTEXT.ROWS", "0"], "MODEL.DISTILL.CONTEXT.ROWS is 0"),
     "nothing of the student": (["MODEL.DISTILL.ENSEMBLE_ALPHA", "0.0"], "MODEL.DISTILL.ENSEMBLE_ALPHA is 0.0"),
+    "proposals nobody learns from": (
+        ["DATASETS.PROPOSALS", "boxes.npz", "MODEL.DISTILL.TERMS", "['context']"],
+        "DATASETS.PROPOSALS is 'boxes.npz', but only the term 'content' learns from them",
+    ),
     "no regions": (["TEST.REGIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
 }
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from d2host.engine.errors import DataError
+from declip.data.detection.proposals import Proposals
 from declip.distill.views import DistillationViews, ViewSizes, draw_grid, grid_boxes
 
 SIZES = ViewSizes(student=64, student_patch=16, foundation_patch=14, crop=32)
@@ -75,3 +77,27 @@ def test_views_that_are_not_wanted_are_absent():
 def test_a_side_that_the_patch_does_not_divide_is_refused(sides, sentence):
     with pytest.raises(ValueError, match=sentence):
         ViewSizes(**sides, student_patch=16, foundation_patch=14)
+
+
+def test_proposals_take_the_place_of_cells():
+    """A bright square in the upper right of one image and nothing in the other, each crop the square or the rest."""
+    boxes = np.array([[0.5, 0, 1, 0.5], [0, 0.5, 1, 1], [0.1, 0.1, 0.12, 0.5], [0, 0, 0.5, 0.5]], np.float32)
+    proposals = Proposals("boxes.npz", {"a.jpg": 0, "b.jpg": 1}, np.array([3, 4]), boxes)
+    image = torch.zeros(3, 60, 120, dtype=torch.uint8)
+    image[:, :30, 60:] = 255
+    views = DistillationViews(SIZES, max_crops=9, proposals=proposals)(image, np.random.default_rng(0), "x/a.jpg")
+    assert views["boxes"].tolist() == [[32, 0, 64, 16], [0, 16, 64, 32]]  # the third is narrower than a patch
+    assert views["crops"].float().mean((1, 2, 3)).tolist() == [255, 0]
+    with pytest.raises(DataError, match=r"boxes\.npz has no proposals for image x/c\.jpg"):
+        DistillationViews(SIZES, proposals=proposals)(image, np.random.default_rng(0), "x/c.jpg")
+
+
+def test_no_more_proposals_are_drawn_than_crops_may_be_and_others_every_time():
+    corner = np.random.default_rng(0).uniform(0, 0.5, (40, 2))
+    boxes = np.concatenate([corner, corner + 0.5], axis=1).astype(np.float32)
+    proposals = Proposals("boxes.npz", {"a.jpg": 0}, np.array([40]), boxes)
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    views = DistillationViews(SIZES, max_crops=5, proposals=proposals)
+    drawn = [views(image, np.random.default_rng(seed), "a.jpg")["boxes"] for seed in (0, 0, 1)]
+    assert [len(each) for each in drawn] == [5, 5, 5]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

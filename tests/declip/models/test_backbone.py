@@ -96,10 +96,7 @@ def test_a_config_builds_it_by_the_hosts_registry():
         ({"INPUT.FORMAT": "BGR"}, r"INPUT\.FORMAT is BGR, but 'nano' takes RGB"),
         ({"MODEL.ENCODER.FINETUNE": "some"}, r"FINETUNE is 'some': it must be"),
         ({"MODEL.ENCODER.OUT_FEATURES": "['res4']"}, r"'nano' has no feature map 'res4': choose dense, block0"),
-        (
-            {"MODEL.ENCODER.OUT_FEATURES": "['block5']", "MODEL.ENCODER.CONTEXT": "qk"},
-            r"block 5 of 'nano' has no hidden features",
-        ),
+        ({"MODEL.ENCODER.OUT_FEATURES": "['block6']"}, r"'nano' has no block 6: choose blocks from 0 to 5"),
         ({"MODEL.ENCODER.OUT_FEATURES": "[]"}, r"OUT_FEATURES is \[\]: it must be a list of at least 1"),
         ({"MODEL.ENCODER.STRIDE": "-8"}, r"STRIDE is -8: it must be an integer from 0"),
     ],

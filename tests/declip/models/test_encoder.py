@@ -143,10 +143,19 @@ def test_a_side_that_is_no_multiple_of_the_patch_is_refused(encoder):
         encoder.encode_dense(images(30, 32))
 
 
-def test_blocks_without_hidden_features_are_refused(encoder):
-    with pytest.raises(ConfigError, match="block 2 of 'small' has no hidden features under context 'qk'"):
-        encoder.encode_dense(images(), (2,))
-    assert 2 in as_encoder(encoder.clip, context=ContextType.VANILLA).encode_dense(images(), (2,)).hidden
+def test_blocks_that_there_are_not_are_refused(encoder):
+    with pytest.raises(ConfigError, match="'small' has no block 3: choose blocks from 0 to 2"):
+        encoder.encode_dense(images(), (3,))
+
+
+@pytest.mark.parametrize("context", [ContextType.QK, ContextType.VANILLA])
+def test_the_output_of_the_last_block_is_what_the_dense_features_are_projected_from(encoder, context):
+    encoder = as_encoder(encoder.clip, context=context)
+    features = encoder.encode_dense(images(), (2,))
+    tokens = features.hidden[2].flatten(2).transpose(1, 2)
+    prefix = torch.zeros(len(tokens), encoder.image_tower.num_prefix_tokens, tokens.shape[2])
+    projected = encoder.image_tower.project(torch.cat([prefix, tokens], dim=1))[:, prefix.shape[1] :]
+    torch.testing.assert_close(projected, features.content.flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize("context", ContextType)

@@ -95,3 +95,19 @@ NO_TOKENS = [torch.ones(5, dtype=torch.long), torch.ones(2, 5), torch.ones(0, 24
 def test_what_is_no_token_ids_is_refused(encoder, tokens):
     with pytest.raises(DataError, match="are no token ids"):
         encoder.encode_text(tokens)
+
+
+def test_prompts_of_detectors_are_63_sentences_about_the_name():
+    prompts = [fill("traffic_light/Lamp.") for fill in Templates.DETECTION.functions]
+    assert len({*prompts}) == Templates.DETECTION.num_prompts == 63
+    assert all("traffic light or lamp" in prompt and prompt.endswith(".") for prompt in prompts)
+    starts = [prompt.split()[0] for prompt in prompts]
+    assert (starts.count("There"), starts.count("itap"), starts.count("This")) == (2, 3, 58)
+
+
+def test_prompts_of_detectors_have_the_article_of_the_name():
+    first = Templates.DETECTION.functions[0]
+    assert [first(name) for name in ("cat", "Apple")] == [
+        "There is a cat in the scene.",
+        "There is an apple in the scene.",
+    ]

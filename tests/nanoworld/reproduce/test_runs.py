@@ -1,3 +1,4 @@
+import json
 import sys
 from dataclasses import replace
 
@@ -83,3 +84,23 @@ def test_a_damaged_note_that_a_run_is_done_lets_it_run_again(tmp_path):
     done.write_bytes(b"\xff{")
     assert finished.evaluate(ROW, 0)["mIoU"] == 1.0
     assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 2
+
+
+DETECTED = """(folder / "inference").mkdir()
+metrics = {"AP50_novel": 1.0, "AP50_base": 2.0, "AP50": 3.0}
+(folder / "inference/results.json").write_text(json.dumps({"nano_det_final": {"bbox": metrics}}))
+(folder / "arguments.json").write_text(json.dumps(arguments))"""
+
+
+def test_detectors_share_the_encoder_that_is_distilled_for_them(tmp_path):
+    (tmp_path / "train_declip.py").write_text(TOOL.format(key="OUTPUT_DIR", name="train_declip", body=""))
+    encoder = Row("self-distilled", RowKind.DISTILLED, ("MODEL.ENCODER.CONTEXT", "maskclip"))
+    rows = [Row("on it", RowKind.DETECTOR, encoder=encoder), Row("on the shipped one", RowKind.DETECTOR)]
+    finished = runs(tmp_path, DETECTED)
+    finished.evaluate_all(rows, seeds=range(2))
+    assert finished.evaluate(rows[0], 1) == {"AP50_novel": 1.0, "AP50_base": 2.0, "AP50": 3.0}
+    calls = (tmp_path / "runs/calls.txt").read_text().split()
+    assert sorted(calls) == ["train_declip", *["train_net"] * 4]
+    given = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("detector-*/arguments.json")]
+    weights = [each[each.index("MODEL.ENCODER.WEIGHTS") + 1] for each in given if "MODEL.ENCODER.WEIGHTS" in each]
+    assert len(set(weights)) == 1 and len(weights) == 2 and "distilled-" in weights[0]

@@ -3,6 +3,7 @@ import pytest
 from catseg.config import get_catseg_cfg
 from declip.distill import get_distillation_cfg
 from declip.other_contexts import parse_contexts
+from fvit.config import get_fvit_cfg
 from nanoworld.reproduce import TABLES, RowKind
 
 ROWS = [row for table in TABLES.values() for row in table.rows]
@@ -24,6 +25,8 @@ def test_the_options_of_every_row_arrive_in_the_config_they_are_for(row):
             cfg = get_distillation_cfg("distill_nano.yaml", row.options)
         case RowKind.SEGMENTER:
             cfg = get_catseg_cfg("declip_catseg_nano.yaml", row.options)
+        case RowKind.DETECTOR:
+            cfg = get_fvit_cfg("fvit_nano.yaml", row.options)
     assert [value_of(cfg, key) for key in row.options[::2]] == list(row.options[1::2])
 
 

@@ -4,5 +4,6 @@
 * :mod:`class_lists`, :mod:`palette`: names and colours of classes
 * :mod:`reading`, :mod:`mapper`, :mod:`loader`: files to tensors
 * :mod:`image_sources`, :mod:`region_sets`: images to distil from, labelled regions to evaluate on
+* :mod:`detection`: datasets of objects with boxes and masks
 * :mod:`preparation`: from what is downloaded to what is read
 """

@@ -6,11 +6,14 @@ Datasets are registered when a name is first looked up; registering reads nothin
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from typing import Any
 
 from d2host import DatasetCatalog, MetadataCatalog
 from d2host.engine.errors import ConfigError, DataError
 from declip.data.benchmarks import FOLDER_DATASETS
 from declip.data.class_lists import check_class_names, load_class_list
+from declip.data.detection.benchmarks import DETECTION_DATASETS, DetectionDataset
+from declip.data.detection.record_file import RecordFile
 from declip.data.folder_dataset import load_folder_dataset
 from declip.data.palette import class_palette
 from declip.data.reading import LabelFormat
@@ -23,6 +26,22 @@ RECORD = {"file_name": PATH, "sem_seg_file_name": PATH, "height": SIDE.optional(
 
 def _load_added(dataset: PluginDataset) -> Sequence[dict]:
     return dataset.load(dataset_root())
+
+
+def _load_detection(dataset: DetectionDataset) -> Sequence[dict]:
+    return RecordFile(dataset_root() / dataset.records, dataset_root(), dataset.prepare)
+
+
+def _detection_facts(dataset: DetectionDataset) -> dict[str, Any]:
+    classes, groups = load_class_list(dataset.classes), dataset.class_groups()
+    return {
+        "thing_classes": classes,
+        "thing_colors": class_palette(len(classes)),
+        "thing_dataset_id_to_contiguous_id": {number: label for label, number in enumerate(dataset.category_ids())},
+        "class_groups": groups,
+        "novel_classes": groups.get(dataset.novel, []),
+        "evaluator_type": "lvis" if dataset.federated else "coco",
+    }
 
 
 def class_names(name: str) -> Sequence[str]:
@@ -113,8 +132,12 @@ def register_datasets() -> None:
             vocabulary=load_class_list(dataset.vocabulary) if dataset.vocabulary else classes,
             is_thing=[index in dataset.things for index in range(len(classes))] if dataset.things else None,
         )
+    for name, prepared in DETECTION_DATASETS.items():
+        if name not in DatasetCatalog.list():
+            DatasetCatalog.register(name, partial(_load_detection, prepared))
+            MetadataCatalog.get(name).set(**_detection_facts(prepared))
     for name, added in from_plugins("datasets").items():
-        if name in FOLDER_DATASETS:
+        if name in FOLDER_DATASETS or name in DETECTION_DATASETS:
             raise ConfigError(f"a plug-in adds a dataset '{name}', which is the name of a benchmark: uninstall it")
         if name not in DatasetCatalog.list():
             DatasetCatalog.register(name, partial(_load_added, added))

@@ -8,6 +8,7 @@ import torch
 from d2host import CfgNode
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.precision import Precision, amp_precision
+from declip.data.detection.proposals import load_proposals
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
@@ -39,6 +40,8 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
     if not training and not cfg.TEST.REGIONS:
         raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
+    if cfg.DATASETS.PROPOSALS and not os.path.isfile(cfg.DATASETS.PROPOSALS):
+        raise DataError(f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', which does not exist: give a .npz or .json")
     for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
         elsewhere = key == "DATASETS.IMAGES" and are_shards(source)
         if elsewhere and source not in known:
@@ -116,16 +119,21 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset | Sh
     """The images of ``DATASETS.IMAGES`` and the views that ``model`` takes.
 
     Raises:
-        DataError: the source does not exist or holds no image.
+        DataError: the source does not exist or holds no image, or an image has no proposals.
         ConfigError: the grids of student and teacher cannot match.
     """
     teachers = model.teachers
     foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
     sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers)
-    views, source = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS), cfg.DATASETS.IMAGES
+    source, proposals = cfg.DATASETS.IMAGES, None
+    if cfg.DATASETS.PROPOSALS:
+        proposals = load_proposals(cfg.DATASETS.PROPOSALS)
+    views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS, proposals)
     if are_shards(source):
         return ShardedViews(find_shards(source), cfg.SOLVER.IMS_PER_BATCH, views, max(cfg.SEED, 0))
     records = list_images(source, cfg.DATASETS.IMAGE_ROOT, dataset_root())
+    if proposals:
+        proposals.check(record.path for record in records)
     return DistillationDataset(records, views, max(cfg.SEED, 0))
 
 

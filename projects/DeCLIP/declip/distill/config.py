@@ -84,6 +84,12 @@ KEYS: Keys = {
             "a folder, a COCO .json, a .txt list, .tar shards (also a pattern, or addresses), or a nano split",
         ),
         IMAGE_ROOT=Key("", Text(), "where relative paths of a .json or .txt start; empty: the folder of that file"),
+        PROPOSALS=Key(
+            "",
+            Text(),
+            "boxes whose crops the CLIP teacher sees, a .npz of tools/write_proposals.py or a COCO .json; empty: the "
+            "cells of a grid",
+        ),
     ),
     **group(
         "INPUT",
@@ -133,6 +139,11 @@ def check_config(cfg: CfgNode) -> None:
         raise ConfigError(
             f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
             "regions to validate on, or set the period to 0"
+        )
+    if cfg.DATASETS.PROPOSALS and "content" not in cfg.MODEL.DISTILL.TERMS:
+        raise ConfigError(
+            f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', but only the term 'content' learns from them: add it "
+            "to MODEL.DISTILL.TERMS, or leave the proposals out"
         )
     distill, context = cfg.MODEL.DISTILL, ContextType(cfg.MODEL.ENCODER.CONTEXT)
     if "context" in distill.TERMS and distill.CONTEXT.FEATURE == "context" and not context.decoupled:

@@ -63,7 +63,7 @@ class DistillationDataset(Dataset):
             except DataError as error:
                 unreadable[record.path] = str(error)
                 continue
-            return {**self.views(image, rng), "file_name": record.path, "unreadable": unreadable}
+            return {**self.views(image, rng, record.path), "file_name": record.path, "unreadable": unreadable}
         raise DataError(f"{len(unreadable)} images in a row cannot be read, the last: {list(unreadable.values())[-1]}")
 
 
@@ -114,7 +114,8 @@ class ShardedViews:
                     if len(unreadable) == ATTEMPTS:
                         raise DataError(f"{ATTEMPTS} images in a row cannot be read, the last: {error}") from error
                     continue
-                views = self.views(image.permute(2, 0, 1), np.random.default_rng((self.seed, number, position)))
+                rng = np.random.default_rng((self.seed, number, position))
+                views = self.views(image.permute(2, 0, 1), rng, name)
                 behind = Place(shard, position + self.sharing)
                 yield {**views, "file_name": name, "unreadable": unreadable, "place": behind}
                 unreadable = {}

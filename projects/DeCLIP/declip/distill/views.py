@@ -6,7 +6,8 @@ Shape legend
 
 The image is resized so that its longer side is S and the shorter one the nearest whole number of patches; the
 foundation model sees the same picture at its own patch size, so that both have the same grid; CLIP as teacher sees the
-cells of an m×n grid over the image, each resized to a square (its native size, unless told otherwise).
+cells of an m×n grid over the image, or boxes of a file of region proposals, each resized to a square (its native size,
+unless told otherwise).
 
 The authors' code pads every view to a square of S instead, which makes a quarter of the tokens of an ordinary photo
 (4:3) padding that is computed, attended to and, there, learned from. Here there is none; the price is an aspect ratio
@@ -22,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
+
+from declip.data.detection.proposals import Proposals, draw_proposals
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,21 @@ class DistillationViews:
         sizes: of the views.
         max_split: most rows or columns of the crop grid.
         max_crops: most crops per image.
+        proposals: boxes that crops are of; None: they are the cells of a grid.
     """
 
     sizes: ViewSizes
     max_split: int = 6
     max_crops: int = 36
+    proposals: Proposals | None = None
 
-    def __call__(self, image: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, image: Tensor, rng: np.random.Generator, name: str = "") -> dict[str, Tensor]:
         """The views of a 3×H×W uint8 RGB image.
+
+        Args:
+            image: of them.
+            rng: what the grid or the boxes are drawn by.
+            name: of the image's file, by which its proposals are known.
 
         Returns:
             ``student`` 3×(h*p)×(w*p) and ``foundation`` 3×(h*q)×(w*q) uint8, with p and q the patch sizes of both;
@@ -112,7 +122,12 @@ class DistillationViews:
         views = {"student": _resize(image, size)}
         if sizes.foundation_patch:
             views["foundation"] = _resize(image, (rows * sizes.foundation_patch, columns * sizes.foundation_patch))
-        if sizes.crop:
+        if sizes.crop and self.proposals:
+            boxes = draw_proposals(rng, self.proposals.of(name), size, sizes.student_patch, self.max_crops)
+            regions = torch.from_numpy(boxes)
+            views["boxes"] = regions * torch.tensor(size[::-1]).tile(2)
+            views["crops"] = self._crops(image, regions * torch.tensor([width, height]).tile(2))
+        elif sizes.crop:
             cells = draw_grid(rng, self.max_split, self.max_crops)
             views["boxes"] = grid_boxes(*size, *cells)
             views["crops"] = self._crops(image, grid_boxes(height, width, *cells))

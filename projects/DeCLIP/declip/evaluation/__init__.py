@@ -5,6 +5,7 @@
 * :class:`SegmentationVisualizer`: image, prediction and ground truth side by side
 * :func:`confusion_matrix`, :func:`compute_metrics`: the numbers
 * :mod:`zero_shot`: dense zero-shot segmentation; :mod:`regions`: region classification
+* :mod:`detection`: average precision of detectors
 * :mod:`results`: tables on disk
 """
 

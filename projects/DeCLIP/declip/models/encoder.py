@@ -104,8 +104,9 @@ class DenseCLIP(nn.Module):
 
         Args:
             images: B×3×H×W, normalised; H and W any multiples of the patch size.
-            hidden_blocks: zero-based indices of blocks whose output is wanted; the last block has one only where
-                the context type keeps its residual (``vanilla``, ``maskclip``, ``catseg``).
+            hidden_blocks: zero-based indices of blocks whose output is wanted; that of the last is attention alone,
+                without residual and feed-forward half, unless the context type keeps them (``vanilla``, ``maskclip``,
+                ``catseg``).
 
         Raises:
             ConfigError: a side is no multiple of the patch size, or a block does not exist.
@@ -241,14 +242,10 @@ class DenseCLIP(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
     def check_context(self, context: ContextType | Context, hidden_blocks: Sequence[int] = ()) -> None:
-        """Refuse (ConfigError) a context that the tower cannot have, or blocks without hidden features under it."""
+        """Refuse (ConfigError) a context that the tower cannot have, or blocks that it does not have."""
         if context is ContextType.CATSEG and not self.image_tower.num_prefix_tokens:
             raise ConfigError(
                 f"context 'catseg' needs a class token, which '{self.name}' lacks: choose maskclip or another"
             )
-        count = self.num_blocks - 1 if context.decoupled else self.num_blocks
-        for index in sorted({*hidden_blocks} - {*range(count)}):
-            raise ConfigError(
-                f"block {index} of '{self.name}' has no hidden features under context '{context.value}': "
-                f"choose blocks from 0 to {count - 1}"
-            )
+        for index in sorted({*hidden_blocks} - {*range(self.num_blocks)}):
+            raise ConfigError(f"'{self.name}' has no block {index}: choose blocks from 0 to {self.num_blocks - 1}")

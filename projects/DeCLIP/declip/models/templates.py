@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
+from itertools import product
 
 from d2host.engine.errors import DataError
 
@@ -15,6 +17,7 @@ class Templates(str, Enum):
     PHOTO = "photo"  # "a photo of a ..."
     NAME = "name"  # the name alone
     SINGLE = "single"  # "A photo of a ... in the scene", CAT-Seg's
+    DETECTION = "detection"  # the 63 of ViLD, which open-vocabulary detectors use
 
     @property
     def functions(self) -> Sequence[Callable[[str], str]]:
@@ -27,6 +30,8 @@ class Templates(str, Enum):
             from open_clip import OPENAI_IMAGENET_TEMPLATES
 
             return OPENAI_IMAGENET_TEMPLATES
+        if self is Templates.DETECTION:
+            return [partial(_fill, prompt) for prompt in _detection_prompts()]
         one = {"photo": "a photo of a {}", "name": "{}", "single": "A photo of a {} in the scene"}
         return [one[self.value].format]
 
@@ -34,6 +39,36 @@ class Templates(str, Enum):
     def num_prompts(self) -> int:
         """How many prompts a name gives."""
         return len(self.functions)
+
+
+def _detection_prompts() -> list[str]:
+    """ViLD's (ICLR 2022), as CLIPSelf's F-ViT words them; ``@`` is the article of the name ``{}``."""
+    either, looks = ("@", "the"), ("nice", "cool", "weird", "small", "large", "clean", "dirty")
+    flaws = ("low resolution", "cropped", "close-up", "jpeg corrupted", "blurry", "pixelated", "black and white")
+    patterns: list[tuple[str, Sequence[str], Sequence[str]]] = [
+        ("There is {0} {1} in the scene.", either, ("",)),
+        ("This is a photo of {0} {1} in the scene.", (*either, "one"), ("",)),
+        ("itap of {0} {1}.", ("@", "my", "the"), ("",)),
+        ("This is a photo of {0} {1}.", ("@", "my", "the", "one", "many"), ("",)),
+        ("This is a {2} photo of {0} {1}.", either, ("good", "bad")),
+        ("This is a photo of {0} {2} {1}.", ("a", "the"), looks),
+        ("This is a {2} photo of {0} {1}.", either, ("bright", "dark")),
+        ("This is a photo of {0} hard to see {1}.", ("a", "the"), ("",)),
+        ("This is a {2} photo of {0} {1}.", either, flaws),
+        ("This is {0} {2} {1}.", ("a", "the"), ("plastic", "toy", "plushie", "cartoon")),
+        ("This is {0} embroidered {1}.", ("an", "the"), ("",)),
+        ("This is a painting of {0} {1}.", ("the", "a"), ("",)),
+    ]
+    return [
+        pattern.format(article, "{}", word)
+        for pattern, articles, words in patterns
+        for word, article in product(words, articles)
+    ]
+
+
+def _fill(prompt: str, name: str) -> str:
+    name = name.lower().replace("_", " ").replace("/", " or ").rstrip(".")
+    return prompt.replace("@", "an" if name[:1] in tuple("aeiou") else "a").format(name)
 
 
 def check_texts(texts: Iterable[str], kind: str = "texts") -> list[str]:

@@ -19,11 +19,15 @@ from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import DataError, DeclipError
-from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
+from nanoworld.reproduce.tables import DENSE, DETECTED, REGIONS, SEGMENTED, Row, RowKind
 
 PROMPTS = ("--prompts", "photo")
 ANY = None
-CONFIGS = {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
+CONFIGS = {
+    RowKind.DISTILLED: "distill_nano.yaml",
+    RowKind.SEGMENTER: "declip_catseg_nano.yaml",
+    RowKind.DETECTOR: "fvit_nano.yaml",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Runs:
     Attributes:
         tools: folder of the project's command lines.
         folder: of the runs.
-        dataset: nano split to evaluate on; none that anything was tuned on.
+        dataset, detection: nano split to evaluate on, and the same for detectors; none that anything was tuned on.
         options: ``KEY VALUE`` pairs for every training, after those of the row.
         threads: CPU threads of a run; None: as many as it likes.
     """
@@ -41,6 +45,7 @@ class Runs:
     tools: Path
     folder: Path
     dataset: str = "nano_final"
+    detection: str = "nano_det_final"
     options: tuple[str, ...] = ()
     threads: int | None = None
 
@@ -50,9 +55,9 @@ class Runs:
         Raises:
             DeclipError: a command line failed; those under way are finished, others not begun.
         """
-        needed = {(row.kind, row.options, seed): row for row in rows for seed in row.seeds_of(seeds)}
+        needed = {(row.kind, row.options, row.encoder, seed): row for row in rows for seed in row.seeds_of(seeds)}
         with ThreadPoolExecutor(jobs) as pool:
-            pending = [pool.submit(self.evaluate, row, seed) for (_, _, seed), row in needed.items()]
+            pending = [pool.submit(self.evaluate, row, seed) for (*_, seed), row in needed.items()]
             try:
                 for finished in tqdm(as_completed(pending), "trained and evaluated", len(pending), unit="run"):
                     finished.result()
@@ -76,6 +81,14 @@ class Runs:
             case RowKind.SEGMENTER:
                 results = self.segmenter_output(row, seed).with_name("results.json")
                 return {name: read_result(results, self.dataset, name) for name in SEGMENTED}
+            case RowKind.DETECTOR:
+                more = ("DATASETS.TEST", f"('{self.detection}',)")
+                if row.encoder:
+                    encoder = self._training("train_declip.py", row.encoder, 0, ("TEST.EVAL_PERIOD", "0"))
+                    more = (*more, "MODEL.ENCODER.WEIGHTS", str(encoder / "declip.safetensors"))
+                folder = self._training("train_net.py", row, seed, more)
+                results = folder / "inference" / "results.json"
+                return {name: read_result(results, self.detection, "bbox", name) for name in DETECTED}
 
     def segmenter_output(self, row: Row, seed: int) -> Path:
         """The evaluator's output folder, with predictions, of a row of kind SEGMENTER."""

@@ -5,6 +5,7 @@
 * :mod:`pascal`: VOC-20, VOC-21 and PASCAL-Context-459, -60, -59
 * :mod:`cityscapes`: Cityscapes-19
 * :mod:`panoptic`: region sets of COCO panoptic
-* :mod:`check`: is a prepared tree complete?
+* :mod:`detection`: OV-COCO, OV-LVIS, COCO and Objects365 as files of detection records
+* :mod:`check`, :mod:`check_detection`: is what was prepared complete?
 * :mod:`command`: what the command lines share
 """

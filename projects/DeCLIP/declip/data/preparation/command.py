@@ -8,7 +8,9 @@ from pathlib import Path
 from d2host.engine import arguments, run_command
 from d2host.engine.errors import DataError
 from declip.data.benchmarks import FOLDER_DATASETS
+from declip.data.detection.benchmarks import DETECTION_DATASETS
 from declip.data.preparation.check import COUNT, FOLDERS, check_dataset, report
+from declip.data.preparation.check_detection import MISSING, check_detection
 from declip.data.root import dataset_root
 
 Prepare = Callable[[Path, int], dict[str, int]]
@@ -39,8 +41,13 @@ def _prepare(args: argparse.Namespace, prepare: Prepare) -> None:
         for name, dataset in FOLDER_DATASETS.items()
         if any(Path(dataset.labels).is_relative_to(folder) for folder in made) and os.path.isdir(root / dataset.labels)
     ]
+    checks += [
+        check_detection(name, dataset, args.workers, quick=True, root=root)
+        for name, dataset in DETECTION_DATASETS.items()
+        if dataset.records in made
+    ]
     faults = [fault for check in checks for fault in check.faults]
     if faults:
         print(report(checks))
-    if any(fault.kind not in (COUNT, FOLDERS) for fault in faults):  # a part of a benchmark may be meant
+    if any(fault.kind not in (COUNT, FOLDERS, MISSING) for fault in faults):  # a part of a benchmark may be meant
         raise DataError("what was prepared has the faults of the table above: get the files that it names again")

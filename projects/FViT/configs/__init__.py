@@ -1,0 +1,1 @@
+"""Recipes: YAML files that ``--config-file`` finds by bare name."""

@@ -1,0 +1,70 @@
+"""Evaluating a detector on datasets: one pass over each, its vocabulary switched in, one table at the end."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
+from d2host.engine.precision import Precision
+from declip.data.detection.datasets import detection_classes
+from declip.evaluation.detection import DetectionEvaluator
+from declip.evaluation.results import write_results
+from declip.evaluation.run import evaluate
+from fvit.data import build_test_loader, require_test_sets
+from fvit.visualizer import DetectionVisualizer
+
+
+def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
+    """Evaluate a :class:`fvit.modeling.FViT` on every set of ``DATASETS.TEST``, whatever its classes.
+
+    Writes ``inference/<dataset>/`` (results, per-class tables, pictures) and ``inference/results.{json,md,csv}`` under
+    ``OUTPUT_DIR``, and logs the table.
+
+    Returns:
+        ``{dataset: {"bbox": {metric: percent}}}``, with masks ``segm``, too; empty on processes other than 0.
+
+    Raises:
+        ConfigError: no test set is named.
+        DataError: a dataset is unknown or incomplete, or a file unreadable.
+    """
+    require_test_sets(cfg)
+    loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
+    folder, tasks = (
+        Path(cfg.OUTPUT_DIR) / "inference",
+        ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",),
+    )
+    precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
+    results = {}
+    for name, loader in loaders.items():
+        model.set_vocabulary(detection_classes(name))
+        evaluators: list[DatasetEvaluator] = [DetectionEvaluator.of(name, tasks=tasks, output_folder=folder / name)]
+        if cfg.TEST.VISUALIZE:
+            evaluators.append(DetectionVisualizer(name, folder / name / "visualizations", cfg.TEST.VISUALIZE))
+        results[name] = evaluate(model, loader, DatasetEvaluators(evaluators), precision, description=name)
+    if not comm.is_main_process():
+        return {}
+    headers, rows = results_table(results)
+    logging.getLogger(__name__).info("Results in percent:\n%s", write_results(folder, headers, rows, results))
+    return results
+
+
+def results_table(results: dict[str, dict]) -> tuple[list[str], list[list[str | float | None]]]:
+    """Headers and rows of a table, a row per dataset and task; datasets with groups of classes add columns.
+
+    >>> results_table({"coco": {"bbox": {"AP": 31.5, "AP50": 50.0, "AP50-cat": 9.0, "AP50_novel": 40.0}}})
+    (['dataset', 'of', 'AP', 'AP50', 'AP50_novel'], [['coco', 'boxes', 31.5, 50.0, 40.0]])
+    """
+    kinds = {"bbox": "boxes", "segm": "masks"}
+    lines = [
+        (name, kinds[task], without_classes(metrics))
+        for name, result in results.items()
+        for task, metrics in result.items()
+    ]
+    columns = list(dict.fromkeys(key for *_, metrics in lines for key in metrics))
+    return ["dataset", "of", *columns], [[name, kind, *map(metrics.get, columns)] for name, kind, metrics in lines]
+
+
+def without_classes(metrics: dict[str, float]) -> dict[str, float]:
+    """Results without those of single classes."""
+    return {name: value for name, value in metrics.items() if not name.startswith("AP50-")}
