@@ -10,7 +10,7 @@ from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
 from nanoworld.weights import SHIPPED, shipped_weights
 from nanoworld.world import class_color
 
-NANO, NANO_VFM = "nano", "nano-vfm"
+NANO, NANO_12, NANO_VFM = "nano", "nano-clip-12", "nano-vfm"
 PIXEL_MEAN, PIXEL_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
 
 
@@ -18,6 +18,12 @@ def _create_encoder():
     from nanoworld.model import create_nano_clip
 
     return create_nano_clip()
+
+
+def _create_encoder_12():
+    from nanoworld.model import create_nano_clip
+
+    return create_nano_clip(layers=12, mlp_ratio=2.0)
 
 
 def _create_tokenizer():
@@ -64,9 +70,12 @@ def seen_and_unseen(split: NanoSplit) -> Mapping[str, list[int]]:
 
 
 PLUGIN = Plugin(
-    encoders={NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip")},
+    encoders={
+        NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip"),
+        NANO_12: PluginEncoder(_create_encoder_12, _create_tokenizer, PIXEL_MEAN, PIXEL_STD),
+    },
     weights={name: shipped_weights(name) for name in SHIPPED if name != NANO_VFM},
     teachers={NANO_VFM: _create_teacher},
     datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
-    presets={NANO: _presets},
+    presets={NANO: _presets, NANO_12: _presets},
 )

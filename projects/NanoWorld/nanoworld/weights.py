@@ -5,11 +5,17 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "shipped"
 SHIPPED = ("nano-clip", "nano-declip", "nano-vfm")
+DIFFUSION = "nano-diffusion"  # a folder, as diffusers lays it out
 
 
 def shipped_weights(name: str) -> Path | None:
     """The file of one of :data:`SHIPPED`; None for any other name."""
     return FOLDER / f"{name}.safetensors" if name in SHIPPED else None
+
+
+def shipped_diffusion(name: str) -> Path | None:
+    """The folder of :data:`DIFFUSION`; None for any other name."""
+    return FOLDER / name if name == DIFFUSION else None
 
 
 def shipped_version() -> str:
