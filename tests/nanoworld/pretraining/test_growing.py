@@ -7,7 +7,7 @@ from nanoworld.pretraining import ContrastivePretraining
 
 @torch.no_grad()
 def test_a_grown_encoder_begins_with_what_the_shallow_one_knew():
-    """Halves of a feed-forward layer that see the same input would give exactly its output; here the second sees more."""
+    """Halves of a feed-forward layer that saw the same input would give exactly its output; the second sees more."""
     torch.manual_seed(0)
     grown = ContrastivePretraining("nano-clip-12", grow_from="nano-clip").encoder.eval()
     shallow = declip.build_encoder("nano", weights="nano-clip", context="vanilla").eval()
