@@ -1,7 +1,7 @@
 """nano-diffusion: a denoising UNet of diffusers', small enough to train on a laptop, without text or labels.
 
-It is laid out as diffusers lays out Stable Diffusion (a folder with ``unet/`` and ``scheduler/``), but works on pixels:
-there is no ``vae/``, and its prompt is always the same single embedding of zeros.
+It is laid out as diffusers lays out Stable Diffusion (a folder with ``unet/`` and ``scheduler/``), but works on pixels
+and knows no prompts: there is no ``vae/`` and no ``text_encoder/``.
 """
 
 from pathlib import Path
@@ -13,16 +13,15 @@ from declip.weights.files import half_precision, read_state_dict, save_tensors
 from nanoworld.weights import shipped_diffusion
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from diffusers import DDPMScheduler, UNet2DModel
 
 DIFFUSION_NAME = "nano-diffusion"
 SIDE = 64  # of its images, pixels: scenes at half their size
-PROMPT_CHANNELS = 8
 UNET_WEIGHTS = Path("unet/diffusion_pytorch_model.safetensors")  # where diffusers looks for them
 
 
-def create_nano_diffusion(weights: str = "") -> "UNet2DConditionModel":
-    """nano-diffusion: 64-px images in [-1, 1]; self-attention of two heads over 32×32 tokens, once down, twice up.
+def create_nano_diffusion(weights: str = "") -> "UNet2DModel":
+    """nano-diffusion: 64-px images in [-1, 1]; two heads of self-attention over 32×32 tokens, once down and twice up.
 
     Args:
         weights: ``nano-diffusion`` (shipped) or a folder as diffusers writes it; empty: random.
@@ -32,22 +31,19 @@ def create_nano_diffusion(weights: str = "") -> "UNet2DConditionModel":
         ConfigError: diffusers is missing.
     """
     try:
-        from diffusers import UNet2DConditionModel
+        from diffusers import UNet2DModel
     except ImportError as error:
         raise ConfigError(
             f"nano-diffusion needs diffusers ({error}): pip install diffusers, or this project with its extra "
             "[diffusion]"
         ) from error
-    model = UNet2DConditionModel(
+    model = UNet2DModel(
         sample_size=SIDE,
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=(16, 32),
+        block_out_channels=(16, 32, 32),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=PROMPT_CHANNELS,
-        attention_head_dim=2,  # heads, in fact, as in Stable Diffusion's configs
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=16,
         norm_num_groups=8,
     )
     if weights:
@@ -66,7 +62,7 @@ def create_scheduler() -> "DDPMScheduler":
     return DDPMScheduler(1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
 
 
-def save_nano_diffusion(model: "UNet2DConditionModel", folder: Path, facts: dict[str, object]) -> Path:
+def save_nano_diffusion(model: "UNet2DModel", folder: Path, facts: dict[str, object]) -> Path:
     """Write a folder that diffusers reads, weights in half precision and last, so that they are never without config.
 
     Raises:

@@ -31,7 +31,7 @@ def test_noise_depends_on_the_sample_alone_and_is_predicted_at_its_size(cfg):
 def test_a_run_leaves_a_folder_that_diffusers_reads(cfg, tmp_path):
     torch.manual_seed(0)
     PretrainingTrainer(cfg, build_pretraining(cfg)).run()
-    unet = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "weights", subfolder="unet")
+    unet = diffusers.UNet2DModel.from_pretrained(tmp_path / "weights", subfolder="unet")
     own = create_nano_diffusion(str(tmp_path / "weights"))
     assert all(torch.equal(own.state_dict()[key], tensor.float()) for key, tensor in unet.state_dict().items())
     assert diffusers.DDIMScheduler.from_pretrained(tmp_path / "weights", subfolder="scheduler").config.beta_end == 0.012

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanoworld.diffusion import PROMPT_CHANNELS, SIDE, create_nano_diffusion, create_scheduler, save_nano_diffusion
+from nanoworld.diffusion import SIDE, create_nano_diffusion, create_scheduler, save_nano_diffusion
 from nanoworld.photos import cut_out
 from nanoworld.world import Scene
 
@@ -31,7 +31,6 @@ class DenoisingPretraining(nn.Module):
         super().__init__()
         self.unet = create_nano_diffusion(weights)
         self.scheduler = create_scheduler()
-        self.register_buffer("prompt", torch.zeros(1, 1, PROMPT_CHANNELS), persistent=False)
 
     def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
         """``loss_noise``, about 1 for a model that predicts nothing.
@@ -39,7 +38,7 @@ class DenoisingPretraining(nn.Module):
         Args:
             batch: B samples of :class:`nanoworld.pretraining.scenes.WholeScenes`.
         """
-        device = self.prompt.device
+        device = self.unet.device
         images = torch.stack([sample["image"] for sample in batch]).to(device)
         generators = [torch.Generator().manual_seed(sample["seed"]) for sample in batch]
         timesteps = torch.cat([torch.randint(len(self.scheduler), (1,), generator=each) for each in generators])
@@ -51,9 +50,9 @@ class DenoisingPretraining(nn.Module):
         """``noise_error_T``: mean squared error at some timesteps T."""
         window = lambda scene: (0, 0, len(scene.image), len(scene.image))  # noqa: E731
         images = torch.stack([torch.from_numpy(cut_out(scene.image, window(scene), SIDE).copy()) for scene in scenes])
-        images = images.permute(0, 3, 1, 2).to(self.prompt.device)
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(self.prompt.device)
-        steps = {step: torch.full((len(images),), step, device=self.prompt.device) for step in JUDGED_STEPS}
+        images = images.permute(0, 3, 1, 2).to(self.unet.device)
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(self.unet.device)
+        steps = {step: torch.full((len(images),), step, device=self.unet.device) for step in JUDGED_STEPS}
         return {f"noise_error_{step}": self._error(images, noise, each).item() for step, each in steps.items()}
 
     def export(self, path: Path, facts: dict[str, object]) -> Path:
@@ -67,5 +66,5 @@ class DenoisingPretraining(nn.Module):
     def _error(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Images B×3×s×s in 0..255, noise of their shape, B timesteps → a scalar."""
         noisy = self.scheduler.add_noise(images.float() / 127.5 - 1, noise, timesteps)
-        predicted = self.unet(noisy, timesteps, self.prompt.expand(len(images), -1, -1)).sample
+        predicted = self.unet(noisy, timesteps).sample
         return F.mse_loss(predicted.float(), noise)
