@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,46 @@ from pathlib import Path
 from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import DataError, DeclipError
+from d2host.engine.errors import ConfigError, DataError, DeclipError
+from nanoworld.plugin import NANO, NANO_12
 from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
 
 PROMPTS = ("--prompts", "photo")
 ANY = None
-CONFIGS = {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder that tables are reproduced with.
+
+    Attributes:
+        encoder: its name, ``MODEL.ENCODER.NAME``.
+        weights: of the original.
+        configs: of the trainings that there are.
+    """
+
+    encoder: str
+    weights: str
+    configs: Mapping[RowKind, str]
+
+    def config(self, kind: RowKind) -> str:
+        """The config of a training.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if kind not in self.configs:
+            raise ConfigError(f"encoder '{self.encoder}' has no config for a {kind.value}: choose another table")
+        return self.configs[kind]
+
+
+SUBJECTS = {
+    NANO: Subject(
+        NANO, "nano-clip", {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
+    ),
+    NANO_12: Subject(NANO_12, NANO_12, {RowKind.DISTILLED: "distill_nano12.yaml"}),
+}
+"""By name of the encoder."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +67,7 @@ class Runs:
     Attributes:
         tools: folder of the project's command lines.
         folder: of the runs.
+        subject: whose tables these are.
         dataset: nano split to evaluate on; none that anything was tuned on.
         options: ``KEY VALUE`` pairs for every training, after those of the row.
         threads: CPU threads of a run; None: as many as it likes.
@@ -40,6 +75,7 @@ class Runs:
 
     tools: Path
     folder: Path
+    subject: Subject = SUBJECTS[NANO]
     dataset: str = "nano_final"
     options: tuple[str, ...] = ()
     threads: int | None = None
@@ -69,7 +105,7 @@ class Runs:
         match row.kind:
             case RowKind.ORIGINAL:
                 folder = self.folder / f"original-{row.options[0].replace(':', '-')}"
-                return self._evaluate_encoder("nano-clip", row.options[0], folder)
+                return self._evaluate_encoder(self.subject.weights, row.options[0], folder)
             case RowKind.DISTILLED:
                 folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
@@ -89,7 +125,7 @@ class Runs:
         folder = self.folder / f"{row.kind.value}-{fingerprint(options)}-seed{seed}"
         arguments = (
             "--config-file",
-            CONFIGS[row.kind],
+            self.subject.config(row.kind),
             "--resume",
             *options,
             "SEED",
@@ -101,7 +137,8 @@ class Runs:
         return folder
 
     def _evaluate_encoder(self, weights: str, context: str | None, folder: Path) -> dict[str, float]:
-        common = ("--encoder", "nano", "--weights", weights, *PROMPTS, *(("--contexts", context) if context else ()))
+        common = ("--encoder", self.subject.encoder, "--weights", weights, *PROMPTS)
+        common = (*common, *(("--contexts", context) if context else ()))
         regions, dense = folder / "regions", folder / "dense"
         kind = ("--regions", self.dataset, "--methods", "boxes")
         self._run("eval_regions.py", (*common, *kind, "--output", str(regions)), regions)
