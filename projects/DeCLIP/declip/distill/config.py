@@ -10,7 +10,9 @@ from d2host.engine.errors import ConfigError
 from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, check_keys, group, with_defaults
 from declip.contexts import AttentionScale, ContextType
 from declip.losses.base import StudentFeature
-from declip.losses.correlation import DISTANCES
+from declip.losses.distances import Direction
+
+TEMPERATURE, DIRECTION = Number(least=1e-3, most=100), Choice.of(Direction)
 
 KEYS: Keys = {
     **with_defaults(
@@ -47,7 +49,7 @@ KEYS: Keys = {
         "MODEL.DISTILL",
         TERMS=Key(
             ["content", "context"],
-            Many(Choice("content", "context"), distinct=True),
+            Many(Choice("content", "context", "region_correlation"), distinct=True),
             "the losses whose weighted sum is learned",
         ),
         LAST_N_BLOCKS=Key(
@@ -73,8 +75,28 @@ KEYS: Keys = {
             Choice.of(StudentFeature),
             "of the student that learns: context (DeCLIP), content (not decoupled, Table 1)",
         ),
-        DISTANCE=Key("l2", Choice(*DISTANCES), "between rows of the correlation matrices"),
+        DISTANCE=Key(
+            "l2", Choice("l2", "kl"), "between rows of the correlation matrices: l2 (DeCLIP), kl (generalized)"
+        ),
         ROWS=Key(256, Integer(least=1), "of a correlation matrix that exist at a time"),
+        TEMPERATURE=Key(0.1, TEMPERATURE, "that divides both matrices' rows before the softmax of kl"),
+        DIRECTION=Key("teacher", DIRECTION, "of kl: its expectation under the teacher's rows, or the student's"),
+        NORMALIZED=Key(
+            "cosine",
+            Choice("cosine", "attention"),
+            "by kl, of the student: cosines, or the logits of its attention (Eq. 6), which no temperature divides",
+        ),
+    ),
+    **group(
+        "MODEL.DISTILL.REGION_CORRELATION",
+        WEIGHT=Key(
+            0.05, Number(above=0), "of: regions of the content feature relate as the foundation model's do; see TERMS"
+        ),
+        POINTS=Key(
+            1, Integer(least=1, most=32), "along a side of a region, related within it; 1: whole regions, to each other"
+        ),
+        TEMPERATURE=Key(0.1, TEMPERATURE, "that divides both matrices' rows before the softmax"),
+        DIRECTION=Key("teacher", DIRECTION, "of the divergence, as of the context's"),
     ),
     **group(
         "DATASETS",
@@ -135,4 +157,9 @@ def check_config(cfg: CfgNode) -> None:
         raise ConfigError(
             "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT "
             f"'{context.value}' does not have: choose q, k, v, qk or all, or the feature 'content'"
+        )
+    if distill.CONTEXT.NORMALIZED == "attention" and distill.CONTEXT.DISTANCE != "kl":
+        raise ConfigError(
+            "MODEL.DISTILL.CONTEXT.NORMALIZED is 'attention', which only the distance 'kl' normalizes: set "
+            "MODEL.DISTILL.CONTEXT.DISTANCE kl"
         )
