@@ -29,7 +29,11 @@ from declip.models.factory import build_encoder, known_weights
 from declip.plugins import from_plugins
 from declip.teachers.base import FrozenTeacher
 from declip.teachers.clip import ClipTeacher
+from declip.teachers.completed import Completed, Order
+from declip.teachers.diffusion import AttentionCache, DiffusionOptions, Fusion, load_diffusion
 from declip.teachers.foundation import FoundationTeacher
+
+PROBE = 8  # side of the grid on which a diffusion model is tried before training, tokens
 
 
 def check_inputs(cfg: CfgNode, training: bool) -> None:
@@ -97,9 +101,30 @@ def _build(cfg: CfgNode) -> Distillation:
     if foundation:
         precision = Precision(teacher.PRECISION)
         teachers["foundation"] = FoundationTeacher(teacher.NAME, teacher.WEIGHTS, precision, teacher.LAYER)
+    if cfg.MODEL.DIFFUSION.NAME:
+        teachers["foundation"] = _completed(cfg, teachers["foundation"])
     student.recompute = distill.RECOMPUTE
     weights = {name: distill[name.upper()].WEIGHT for name in terms}
     return Distillation(student, teachers, terms, weights, original, distill.ENSEMBLE_ALPHA)
+
+
+def _completed(cfg: CfgNode, foundation: FoundationTeacher) -> Completed:
+    """The foundation model with affinities completed as ``MODEL.DIFFUSION`` says."""
+    keys = cfg.MODEL.DIFFUSION
+    options = DiffusionOptions(
+        layers=tuple(keys.LAYERS),
+        timestep=keys.TIMESTEP,
+        steps=keys.STEPS,
+        threshold=keys.THRESHOLD,
+        fusion=Fusion(keys.FUSION),
+        cells=keys.CELLS,
+        seed=max(cfg.SEED, 0),
+    )
+    diffusion = load_diffusion(keys.NAME, keys.WEIGHTS, Precision(keys.PRECISION), options)
+    side = PROBE * diffusion.pixels
+    diffusion(torch.zeros(3, side, side), grid=(PROBE, PROBE), noise="")  # levels that cannot serve are refused here
+    cache = AttentionCache(keys.CACHE, diffusion.fingerprint(), int(keys.CACHE_LIMIT * 2**30)) if keys.CACHE else None
+    return Completed(foundation, diffusion, Order(keys.ORDER), cache)
 
 
 def _terms(cfg: CfgNode, patch_size: int) -> dict[str, DistillationLoss]:
@@ -119,15 +144,17 @@ def _terms(cfg: CfgNode, patch_size: int) -> dict[str, DistillationLoss]:
     return {name: known[name] for name in cfg.MODEL.DISTILL.TERMS}
 
 
-def view_sizes(cfg: CfgNode, student: DenseCLIP, foundation_patch: int = 0, crops: bool = True) -> ViewSizes:
-    """The sizes of ``INPUT``, for a student, the patch size of a foundation model, and crops where CLIP teaches.
+def view_sizes(
+    cfg: CfgNode, student: DenseCLIP, foundation_patch: int = 0, crops: bool = True, diffusion_patch: int = 0
+) -> ViewSizes:
+    """The sizes of ``INPUT``, for a student, the pixels per token of other models, and crops where CLIP teaches.
 
     Raises:
         ConfigError: they are no multiples of the student's patch size.
     """
     crop = (cfg.INPUT.CROP_SIZE or student.image_size) if crops else 0
     try:
-        return ViewSizes(cfg.INPUT.STUDENT_SIZE, student.patch_size, foundation_patch, crop)
+        return ViewSizes(cfg.INPUT.STUDENT_SIZE, student.patch_size, foundation_patch, crop, diffusion_patch)
     except ValueError as error:
         raise ConfigError(f"INPUT.STUDENT_SIZE or INPUT.CROP_SIZE is impossible: {error}") from error
 
@@ -141,7 +168,9 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
     """
     teachers = model.teachers
     foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
-    sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers)
+    completed = isinstance(teachers.get("foundation"), Completed)
+    diffusion_patch = teachers["foundation"].diffusion.pixels if completed else 0
+    sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers, diffusion_patch)
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
     return DistillationDataset(records, views, max(cfg.SEED, 0))

@@ -11,6 +11,8 @@ from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number,
 from declip.contexts import AttentionScale, ContextType
 from declip.losses.base import StudentFeature
 from declip.losses.distances import Direction
+from declip.teachers.completed import Order
+from declip.teachers.diffusion import Fusion
 
 TEMPERATURE, DIRECTION = Number(least=1e-3, most=100), Choice.of(Direction)
 
@@ -44,6 +46,31 @@ KEYS: Keys = {
         WEIGHTS=Key("pretrained", Text(empty=False), "pretrained (downloaded), random, or a weight file"),
         LAYER=Key(-1, Integer(least=-1000, most=999), "the block whose output is its feature, from 0; -1: the last"),
         PRECISION=Key("fp32", PRECISION, "of the teacher's forward pass"),
+    ),
+    **group(
+        "MODEL.DIFFUSION",
+        NAME=Key(
+            "",
+            Text(),
+            "the diffusion model that completes the teacher's affinities: a folder, owner/name on the hub, or a "
+            "plug-in's; empty: none",
+        ),
+        WEIGHTS=Key("pretrained", Choice("pretrained", "random"), "pretrained, or random (for trying things out)"),
+        PRECISION=Key("fp32", PRECISION, "of its weights and its forward pass"),
+        LAYERS=Key(
+            [],
+            Many(Text(empty=False), empty=True, distinct=True),
+            "modules of its UNet whose self-attentions count, such as up_blocks.3.attentions.0; []: the first two "
+            "attention blocks of the finest level on the way up",
+        ),
+        TIMESTEP=Key(45, Integer(most=999), "entry of the sampler's timesteps, from the noisiest, 0"),
+        STEPS=Key(50, Integer(least=1, most=1000), "of the sampler"),
+        THRESHOLD=Key(0.2, Number(least=0, below=1), "share of its column's maximum below which attention is dropped"),
+        FUSION=Key("chain", Choice.of(Fusion), "of heads and layers: the product of their maps, or the mean"),
+        ORDER=Key("affinity", Choice.of(Order), "which factor of affinity times attention stands first"),
+        CELLS=Key(2, Integer(least=1, most=64), "latent cells along a token's side"),
+        CACHE=Key("", Text(), "folder that keeps attention maps, image by image; empty: none"),
+        CACHE_LIMIT=Key(100.0, Number(above=0), "most GiB of that folder"),
     ),
     **group(
         "MODEL.DISTILL",
@@ -151,6 +178,17 @@ def check_config(cfg: CfgNode) -> None:
         raise ConfigError(
             f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
             "regions to validate on, or set the period to 0"
+        )
+    diffusion = cfg.MODEL.DIFFUSION
+    if diffusion.TIMESTEP >= diffusion.STEPS:
+        raise ConfigError(
+            f"MODEL.DIFFUSION.TIMESTEP {diffusion.TIMESTEP} is not below MODEL.DIFFUSION.STEPS {diffusion.STEPS}: "
+            "choose an earlier one"
+        )
+    if diffusion.NAME and "context" not in cfg.MODEL.DISTILL.TERMS:
+        raise ConfigError(
+            "MODEL.DIFFUSION.NAME is given, but only the term 'context' learns from affinities: add it to "
+            "MODEL.DISTILL.TERMS, or leave the name empty"
         )
     distill, context = cfg.MODEL.DISTILL, ContextType(cfg.MODEL.ENCODER.CONTEXT)
     if "context" in distill.TERMS and distill.CONTEXT.FEATURE == "context" and not context.decoupled:
