@@ -43,7 +43,7 @@ def test_precision_and_options_are_those_asked_for(folder):
 def test_random_weights_need_configs_alone(folder):
     for file in [*folder.glob("*/*.safetensors"), folder / "empty_prompt.safetensors"]:
         file.unlink()
-    with pytest.raises(CheckpointError, match="unet of diffusion model .* cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"unet of diffusion model .* cannot be loaded"):
         load_diffusion(str(folder))
     assert load_diffusion(str(folder), "random").prompt.shape == (1, 77, 6)
 
@@ -78,7 +78,7 @@ def test_the_extra_is_named_where_packages_are_missing(folder, monkeypatch):
     present = lambda package: None if package == "transformers" else object()  # noqa: E731
     monkeypatch.setattr("declip.teachers.diffusion.loading.find_spec", present)
     (folder / "empty_prompt.safetensors").unlink()
-    with pytest.raises(ConfigError, match="the empty prompt of .* needs packages .transformers missing") as caught:
+    with pytest.raises(ConfigError, match=r"the empty prompt of .* needs packages .transformers missing") as caught:
         load_diffusion(str(folder))
     assert str(caught.value).endswith(EXTRA)
 
