@@ -83,6 +83,7 @@ class DistillationTrainer(Trainer):
             path,
             student_size=self.cfg.INPUT.STUDENT_SIZE,
             teacher=self.cfg.MODEL.TEACHER.NAME if "foundation" in teachers else None,
+            diffusion=self.cfg.MODEL.DIFFUSION.NAME or None,
             terms=list(distill.TERMS),
             ensemble_alpha=distill.ENSEMBLE_ALPHA,
             iterations=self.iter + 1,
