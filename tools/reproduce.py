@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     from nanoworld.reproduce import SUBJECTS, Runs
     from nanoworld.weights import shipped_version
 
-    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
+    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [args.table])]
     rows = [row for table in tables for row in table.rows]
     subject = SUBJECTS[args.encoder]
     check_overrides(rows, subject, args.opts)
@@ -88,8 +88,12 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    numbers = [str(number) for number in TABLES]
-    add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
+    add(
+        "--table",
+        required=True,
+        choices=[*TABLES, "all"],
+        help="number in the paper, or v2 of generalized DeCLIP (needs the extra [diffusion])",
+    )
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
     add(
         "--encoder",

@@ -11,7 +11,6 @@ neighbouring patches differ, at the best threshold.
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2host.engine import arguments
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from declip.teachers.completed import Completed
     from declip.teachers.diffusion import DiffusionAttention
+    from declip.teachers.foundation import FoundationTeacher
     from nanoworld.world import Scene
 
 STEPS = 50
@@ -63,5 +62,95 @@ def main(args: argparse.Namespace) -> None:
         draw(affinities, scenes[0]).savefig(args.picture, dpi=130)
 
 
+def completed(foundation: "FoundationTeacher", diffusion: "DiffusionAttention | None") -> Affinity:
+    """Affinities of a foundation model, completed by a diffusion model or not."""
+    import torch
+    import torch.nn.functional as F
+
+    from declip.teachers.completed import Completed
+
+    @torch.no_grad()
+    def affinity(image: "Tensor") -> "Tensor":
+        features = foundation(foundation.normalize(image[None]))[0]
+        grid, tokens = tuple(features.shape[1:]), features.flatten(1).T
+        if diffusion is None:
+            units = F.normalize(tokens, dim=1)
+            return units @ units.T
+        small = F.interpolate(image[None], [side * diffusion.pixels for side in grid], mode="bilinear", antialias=True)
+        attention = diffusion(small[0].clamp(0, 255), grid, noise=str(image.sum().item()))
+        return Completed(foundation, diffusion)(tokens, attention).rows(slice(None))
+
+    return affinity
+
+
+def draw(affinities: "Mapping[str, Affinity]", scene: "Scene") -> "Figure":
+    """For each affinity: how strongly a patch in the largest thing belongs to every other, and borders."""
+    import numpy as np
+    import torch
+    from matplotlib.figure import Figure
+
+    from nanoworld.completion import boundary_strengths
+    from nanoworld.evaluation import patch_segments
+
+    segments, _ = patch_segments(scene.segment_ids, 8)
+    things = [index for index, segment in enumerate(scene.segments) if segment.is_thing]
+    largest = max(things, key=lambda index: scene.segments[index].area)
+    rows, columns = np.nonzero(segments == largest)
+    middle = len(rows) // 2
+    anchor = int(rows[middle]), int(columns[middle])
+    figure = Figure(figsize=(6.4, 2 * (1 + len(affinities))), layout="constrained")
+    panels = figure.subplots(1 + len(affinities), 3)
+    for axes in panels.flat:
+        axes.axis("off")
+    panels[0, 0].imshow(scene.image)
+    panels[0, 0].plot(8 * anchor[1] + 4, 8 * anchor[0] + 4, "o", color="white", markeredgecolor="black")
+    panels[0, 0].set_title("scene, and a patch", fontsize=8)
+    panels[0, 1].imshow(segments, cmap="tab20")
+    panels[0, 1].set_title("segments", fontsize=8)
+    image = torch.from_numpy(scene.image).permute(2, 0, 1).float()
+    for line, (title, affinity) in zip(panels[1:], affinities.items(), strict=True):
+        found = affinity(image)
+        across, down = boundary_strengths(found, segments.shape)
+        borders = torch.zeros(segments.shape)
+        borders[:, 1:] += across
+        borders[1:] += down
+        line[0].imshow(found[anchor[0] * segments.shape[1] + anchor[1]].reshape(segments.shape), cmap="magma")
+        line[0].set_title(title, fontsize=8)
+        line[1].imshow(borders, cmap="magma")
+        line[1].set_title("borders", fontsize=8)
+        line[2].imshow(found, cmap="magma")
+        line[2].set_title("all affinities", fontsize=8)
+    return figure
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--teacher", default="pretrained", help=f"weights of {NANO_VFM} (default: %(default)s)")
+    add("--diffusion", default=NANO_DIFFUSION, help="name or folder (default: %(default)s)")
+    add("--diffusion-weights", default="pretrained", choices=["pretrained", "random"], help="default: %(default)s")
+    add(
+        "--timesteps",
+        type=arguments.whole_number(0, STEPS - 1),
+        nargs="+",
+        default=[25, 35, 45, 49],
+        help=f"entries of {STEPS}, 0 the noisiest (default: %(default)s)",
+    )
+    add(
+        "--scene-seed",
+        type=arguments.seed,
+        default=4,
+        help="series of the scenes; 4 is that of nano_test (default: %(default)s)",
+    )
+    add("--scenes", type=arguments.positive, default=50, help="default: %(default)s")
+    add(
+        "--picture",
+        type=arguments.output_file(".png", ".svg", ".pdf"),
+        help="file to draw the first scene to; none is drawn without it",
+    )
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    pass
+    run_command(main, parse_arguments())

@@ -1,4 +1,4 @@
-"""What the nano world adds to DeCLIP: an encoder, a teacher, their weights, datasets, and how they are evaluated."""
+"""What the nano world adds to DeCLIP: encoders, teachers, their weights, datasets, and how they are evaluated."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,10 +7,10 @@ from pathlib import Path
 from declip.plugins import Plugin, PluginDataset, PluginEncoder
 from nanoworld.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
 from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
-from nanoworld.weights import SHIPPED, shipped_weights
+from nanoworld.weights import FOLDER, SHIPPED, shipped_weights
 from nanoworld.world import class_color
 
-NANO, NANO_12, NANO_VFM = "nano", "nano-clip-12", "nano-vfm"
+NANO, NANO_12, NANO_VFM, NANO_DIFFUSION = "nano", "nano-clip-12", "nano-vfm", "nano-diffusion"
 PIXEL_MEAN, PIXEL_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
 
 
@@ -76,6 +76,7 @@ PLUGIN = Plugin(
     },
     weights={name: shipped_weights(name) for name in SHIPPED if name != NANO_VFM},
     teachers={NANO_VFM: _create_teacher},
+    diffusions={NANO_DIFFUSION: FOLDER / NANO_DIFFUSION},
     datasets={name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
     presets={NANO: _presets, NANO_12: _presets},
 )

@@ -1,11 +1,13 @@
 """The tables of the paper that the nano world can show, as options of the project's own command lines.
 
-Source: DeCLIP (CVPR 2025), Tables 1 and 4-8, and Table 11 of its supplement.
+Source: DeCLIP (CVPR 2025), Tables 1 and 4-8, and Table 11 of its supplement; ``v2`` is an ablation of what generalized
+DeCLIP (arXiv 2508.11256) adds, whose own table has not been seen.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 REGIONS = ("things mAcc", "stuff mAcc")
 DENSE = "dense mIoU"
@@ -55,7 +57,7 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        number: in the paper.
+        number: in the paper, or ``v2``.
         title: of the report.
         metrics: columns, percent.
         rows: see :class:`Row`.
@@ -63,7 +65,7 @@ class Table:
         published: what its rows' published values measure, on real images: nothing to compare ours with but in order.
     """
 
-    number: int
+    number: str
     title: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -87,7 +89,7 @@ CONTEXT_ON_CONTENT = ("MODEL.DISTILL.CONTEXT.FEATURE", "content")  # one feature
 SAME_BLOCK_SELF, SAME_BLOCK_JOINT = "self-distillation, qk block", "self-distillation and VFM, not decoupled, qk block"
 
 _DECOUPLING = Table(
-    1,
+    "1",
     "Decoupling: which feature learns from whom",
     JUDGED,
     (
@@ -113,7 +115,7 @@ _DECOUPLING = Table(
 )
 
 _SEGMENTERS = Table(
-    4,
+    "4",
     "CAT-Seg on CLIP and on DeCLIP",
     SEGMENTED,
     (
@@ -130,7 +132,7 @@ _SEGMENTERS = Table(
 )
 
 _ENCODERS = Table(
-    5,
+    "5",
     "Dense features against class names, without a trained head",
     (DENSE,),
     (
@@ -152,7 +154,7 @@ _ENCODERS = Table(
 )
 
 _TEACHERS = Table(
-    6,
+    "6",
     "Teachers of the context",
     JUDGED,
     (
@@ -164,7 +166,7 @@ _TEACHERS = Table(
 )
 
 _CONTEXTS = Table(
-    7,
+    "7",
     "Context types",
     JUDGED,
     (
@@ -175,7 +177,7 @@ _CONTEXTS = Table(
 )
 
 _DEPTHS = Table(
-    8,
+    "8",
     "Blocks that train, from the last",
     JUDGED,
     (*(_distilled(str(blocks), "MODEL.DISTILL.LAST_N_BLOCKS", str(blocks)) for blocks in (1, 3)), _distilled("all")),
@@ -186,7 +188,7 @@ _DEPTHS = Table(
 def _weights(lower: float, own: float, higher: float) -> Table:
     """``own`` is the weight of ``distill_nano.yaml``, so that its row is that of the other tables."""
     return Table(
-        11,
+        "11",
         "Weight of the context loss, lambda of Eq. 10",
         JUDGED,
         (
@@ -198,8 +200,29 @@ def _weights(lower: float, own: float, higher: float) -> Table:
     )
 
 
-TABLES: Mapping[int, Table] = {
+_KL = ("MODEL.DISTILL.CONTEXT.DISTANCE", "kl", "MODEL.DISTILL.CONTEXT.WEIGHT", "0.25")
+_REGIONS = ("MODEL.DISTILL.TERMS", "['content', 'context', 'region_correlation']")
+_COMPLETION = ("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "4")
+_GENERALIZED_ROWS = (
+    _distilled("content alone", *CONTENT_ALONE),
+    _distilled("and context, L2"),
+    _distilled("and context, KL", *_KL),
+    _distilled("and region correlation", *_KL, *_REGIONS),
+    _distilled("and completion", *_KL, *_REGIONS, *_COMPLETION),
+)
+_GENERALIZED = Table(
+    "v2",
+    "What generalized DeCLIP adds, step by step",
+    JUDGED,
+    _GENERALIZED_ROWS,
+    tuple(Claim(more.name, less.name, JUDGED) for less, more in pairwise(_GENERALIZED_ROWS)),
+)
+
+TABLES: Mapping[str, Table] = {
     table.number: table
-    for table in (_DECOUPLING, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _weights(0.005, 0.03, 0.25))
+    for table in (
+        *(_DECOUPLING, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _weights(0.005, 0.03, 0.25)),
+        _GENERALIZED,
+    )
 }
-"""By number in the paper."""
+"""By number."""
