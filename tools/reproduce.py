@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     from nanoworld.reproduce import Runs
     from nanoworld.weights import shipped_version
 
-    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
+    tables = [table for number, table in TABLES.items() if args.table in ("all", str(number))]
     rows = [row for table in tables for row in table.rows]
     check_overrides(rows, args.opts)
     setup_logger(str(args.output), name="catseg")
@@ -87,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     numbers = [str(number) for number in TABLES]
-    add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
+    add("--table", required=True, choices=[*numbers, "all"], help="number in the paper; v2: an ablation")
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
     add(
         "--seeds",
