@@ -104,8 +104,8 @@ def load_captions(source: str, image_root: str = "", dataset_root: str | Path = 
 def load_classes(source: str) -> LabelledImages:
     """Images of a folder with a folder for each class.
 
-    Classes are called as their folders, with spaces for underscores, or as ``class_names.txt`` beside these says, a name
-    a line, in the order of the sorted folders. The thousand WordNet ids of ImageNet are known by their names.
+    Classes are called as their folders, with spaces for underscores, or as ``class_names.txt`` beside these says, a
+    name a line, in the order of the sorted folders. The thousand WordNet ids of ImageNet are known by their names.
 
     Raises:
         DataError: the folder does not exist, or holds no such folders, or their names do not fit.
@@ -126,7 +126,7 @@ def _class_names(source: Path, folders: Sequence[str]) -> tuple[str, ...]:
     if (source / NAMES_FILE).is_file():
         names = tuple(_lines(source / NAMES_FILE))
         if len(names) != len(folders):
-            raise DataError(f"{source / NAMES_FILE} has {len(names)} names for {len(folders)} folders: one line each")
+            raise DataError(f"{source / NAMES_FILE} has {len(names)} names for {len(folders)} folders: give one each")
         return names
     if all(WORDNET_ID.fullmatch(folder) for folder in folders):
         from open_clip import IMAGENET_CLASSNAMES
