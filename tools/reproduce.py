@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     from nanoworld.reproduce import SUBJECTS, Runs
     from nanoworld.weights import shipped_version
 
-    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [args.table])]
+    tables = [table for number, table in TABLES.items() if args.table in ("all", str(number))]
     rows = [row for table in tables for row in table.rows]
     subject = SUBJECTS[args.encoder]
     check_overrides(rows, subject, args.opts)
@@ -91,7 +91,7 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--table",
         required=True,
-        choices=[*TABLES, "all"],
+        choices=[*map(str, TABLES), "all"],
         help="number in the paper, or v2 of generalized DeCLIP (needs the extra [diffusion])",
     )
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")

@@ -34,7 +34,20 @@ IMPOSSIBLE = {
     "unknown distance": (["MODEL.DISTILL.CONTEXT.DISTANCE", "l1"], "MODEL.DISTILL.CONTEXT.DISTANCE is 'l1'"),
     "no rows": (["MODEL.DISTILL.CONTEXT.ROWS", "0"], "MODEL.DISTILL.CONTEXT.ROWS is 0"),
     "nothing of the student": (["MODEL.DISTILL.ENSEMBLE_ALPHA", "0.0"], "MODEL.DISTILL.ENSEMBLE_ALPHA is 0.0"),
-    "no regions": (["TEST.REGIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
+    "temperature": (
+        ["MODEL.DISTILL.CONTEXT.TEMPERATURE", "0.0"],
+        "MODEL.DISTILL.CONTEXT.TEMPERATURE is 0.0: it must be a finite number, at least 0.001 and at most 100",
+    ),
+    "attention by l2": (
+        ["MODEL.DISTILL.CONTEXT.NORMALIZED", "attention"],
+        "NORMALIZED is 'attention', which only the distance 'kl' normalizes: set MODEL.DISTILL.CONTEXT.DISTANCE kl",
+    ),
+    "no such timestep": (["MODEL.DIFFUSION.TIMESTEP", "50"], "TIMESTEP 50 is not below MODEL.DIFFUSION.STEPS 50"),
+    "nothing learns from affinities": (
+        ["MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DISTILL.TERMS", "['content']"],
+        "MODEL.DIFFUSION.NAME is given, but only the term 'context' learns from affinities",
+    ),
+    "no regions": (["TEST.REGIONS", "", "TEST.CAPTIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
 }
 
 

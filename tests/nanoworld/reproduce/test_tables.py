@@ -27,7 +27,7 @@ def test_the_options_of_every_row_arrive_in_the_config_they_are_for(row):
     assert [value_of(cfg, key) for key in row.options[::2]] == list(row.options[1::2])
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.number)
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: str(table.number))
 def test_claims_are_about_rows_and_metrics_of_their_table(table):
     names = [row.name for row in table.rows]
     assert len(set(names)) == len(names)
@@ -36,13 +36,13 @@ def test_claims_are_about_rows_and_metrics_of_their_table(table):
         assert set(claim.metrics) <= set(table.metrics)
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.number)
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: str(table.number))
 def test_published_values_fit_the_columns_they_stand_in(table):
     assert {len(row.published) for row in table.rows} <= {0, len(table.published)}
     assert all(0 < value < 100 for row in table.rows for value in row.published)
 
 
 def test_the_middle_weight_of_table_11_is_the_configs_own():
-    own = TABLES["11"].rows[1]
+    own = TABLES[11].rows[1]
     assert not own.options
     assert own.name == f"{get_distillation_cfg('distill_nano.yaml').MODEL.DISTILL.CONTEXT.WEIGHT:g}"

@@ -11,10 +11,12 @@ from d2host.engine.precision import Precision
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
 from declip.data.root import dataset_root
+from declip.data.whole_images import load_captions, load_classes
 from declip.distill.dataset import DistillationDataset
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
+from declip.evaluation.class_token import ClassTokenSets
 from declip.losses import (
     ContentLoss,
     ContextLoss,
@@ -48,9 +50,13 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
         raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
     if not cfg.DATASETS.IMAGES:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
-    if not training and not cfg.TEST.REGIONS:
-        raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
-    for key, source in {"DATASETS.IMAGES": cfg.DATASETS.IMAGES, "TEST.REGIONS": cfg.TEST.REGIONS}.items():
+    sources = {"DATASETS.IMAGES": cfg.DATASETS.IMAGES}
+    sources |= {f"TEST.{name}": cfg.TEST[name] for name in ("REGIONS", "CAPTIONS", "CLASSES")}
+    if not training and not (cfg.TEST.REGIONS or cfg.TEST.CAPTIONS or cfg.TEST.CLASSES):
+        raise ConfigError(
+            "TEST.REGIONS is empty, as are TEST.CAPTIONS and TEST.CLASSES: name labelled regions to evaluate on"
+        )
+    for key, source in sources.items():
         pattern = key == "DATASETS.IMAGES" and any(sign in source for sign in "*?[{")
         if source and not (source in known or pattern or os.path.exists(source)):
             raise DataError(f"{key} is '{source}', which does not exist: give a path, or one of {', '.join(known)}")
@@ -167,9 +173,9 @@ def build_dataset(cfg: CfgNode, model: Distillation) -> DistillationDataset:
         ConfigError: the grids of student and teacher cannot match.
     """
     teachers = model.teachers
-    foundation_patch = teachers["foundation"].patch_size if "foundation" in teachers else 0
-    completed = isinstance(teachers.get("foundation"), Completed)
-    diffusion_patch = teachers["foundation"].diffusion.pixels if completed else 0
+    foundation = dict(teachers).get("foundation")
+    foundation_patch = foundation.patch_size if foundation else 0
+    diffusion_patch = foundation.diffusion.pixels if isinstance(foundation, Completed) else 0
     sizes = view_sizes(cfg, model.student, foundation_patch, "clip" in teachers, diffusion_patch)
     records = list_images(cfg.DATASETS.IMAGES, cfg.DATASETS.IMAGE_ROOT, dataset_root())
     views = DistillationViews(sizes, cfg.INPUT.MAX_SPLIT, cfg.INPUT.MAX_CROPS)
@@ -187,3 +193,16 @@ def build_regions(cfg: CfgNode) -> RegionSet | None:
     regions = load_region_set(cfg.TEST.REGIONS, cfg.TEST.IMAGE_ROOT, dataset_root())
     regions.first(cfg.TEST.MAX_IMAGES)
     return regions
+
+
+def build_class_token_sets(cfg: CfgNode) -> ClassTokenSets | None:
+    """The images of ``TEST.CAPTIONS`` and ``TEST.CLASSES`` to validate class tokens on; None where both are empty.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    keys = cfg.TEST
+    if not (keys.CAPTIONS or keys.CLASSES):
+        return None
+    captions = load_captions(keys.CAPTIONS, keys.CAPTIONS_ROOT, dataset_root()) if keys.CAPTIONS else None
+    return ClassTokenSets(captions, load_classes(keys.CLASSES) if keys.CLASSES else None)

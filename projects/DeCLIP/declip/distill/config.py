@@ -143,10 +143,18 @@ KEYS: Keys = {
     ),
     **group(
         "TEST",
-        EVAL_PERIOD=Key(0, Integer(), "iterations between validations by region classification; 0: none"),
+        EVAL_PERIOD=Key(0, Integer(), "iterations between validations; 0: none"),
         REGIONS=Key("", Text(), "labelled regions to validate on: a COCO panoptic .json, or a dataset of a plug-in"),
         IMAGE_ROOT=Key("", Text(), "folder of the images of a panoptic .json"),
-        MAX_IMAGES=Key(100, Integer(), "of that set; 0: all"),
+        CAPTIONS=Key(
+            "",
+            Text(),
+            "captioned images to retrieve, which the class token should do as before: a COCO captions .json, a folder "
+            "with a .txt beside each image, or a dataset of a plug-in",
+        ),
+        CAPTIONS_ROOT=Key("", Text(), "folder of the images of a captions .json; empty: that of the file"),
+        CLASSES=Key("", Text(), "a folder with a folder of images for each class, for the class token to classify"),
+        MAX_IMAGES=Key(100, Integer(), "of each of these sets; 0: all"),
     ),
 }
 
@@ -174,10 +182,10 @@ def check_config(cfg: CfgNode) -> None:
     """
     check_keys(cfg, KEYS)
     check_warmup(cfg)
-    if cfg.TEST.EVAL_PERIOD > 0 and not cfg.TEST.REGIONS:
+    if cfg.TEST.EVAL_PERIOD > 0 and not (cfg.TEST.REGIONS or cfg.TEST.CAPTIONS or cfg.TEST.CLASSES):
         raise ConfigError(
-            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
-            "regions to validate on, or set the period to 0"
+            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty, as are TEST.CAPTIONS and "
+            "TEST.CLASSES: name a panoptic .json with regions to validate on, or set the period to 0"
         )
     diffusion = cfg.MODEL.DIFFUSION
     if diffusion.TIMESTEP >= diffusion.STEPS:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import ConfigError, DataError, DeclipError
 from nanoworld.plugin import NANO, NANO_12
-from nanoworld.reproduce.tables import DENSE, REGIONS, SEGMENTED, Row, RowKind
+from nanoworld.reproduce.tables import DENSE, REGIONS, RETRIEVAL, SEGMENTED, Row, RowKind
 
 PROMPTS = ("--prompts", "photo")
 ANY = None
@@ -143,8 +143,15 @@ class Runs:
         kind = ("--regions", self.dataset, "--methods", "boxes")
         self._run("eval_regions.py", (*common, *kind, "--output", str(regions)), regions)
         self._run("eval_dense.py", (*common, "--datasets", self.dataset, "--output", str(dense)), dense)
+        whole = folder / "class_token"
+        images = ("--encoder", self.subject.encoder, "--weights", weights, "--captions", self.dataset)
+        self._run("eval_class_token.py", (*images, "--output", str(whole)), whole)
         accuracy = {name: read_result(regions / "results.json", 0, name.replace(" ", "_")) for name in REGIONS}
-        return {**accuracy, DENSE: read_result(dense / "results.json", ANY, self.dataset, "mIoU")}
+        return {
+            **accuracy,
+            DENSE: read_result(dense / "results.json", ANY, self.dataset, "mIoU"),
+            RETRIEVAL: read_result(whole / "results.json", 0, "image_to_text_R@1"),
+        }
 
     def _run(self, tool: str, arguments: Sequence[str], folder: Path) -> None:
         """Run a command line unless it has been run to its end; its output goes to ``folder/output.txt``."""
