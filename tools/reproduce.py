@@ -32,14 +32,13 @@ def main(args: argparse.Namespace) -> None:
     """Make the reports that are asked for."""
     from d2host import setup_logger
     from nanoworld.reproduce import SUBJECTS, Runs
-    from nanoworld.weights import shipped_version
 
     tables = [table for number, table in TABLES.items() if args.table in ("all", str(number))]
     rows = [row for table in tables for row in table.rows]
     subject = SUBJECTS[args.encoder]
     check_overrides(rows, subject, args.opts)
     setup_logger(str(args.output), name="catseg")
-    folder = args.output / "runs" / shipped_version() / args.encoder  # other weights, other results
+    folder = args.output / "runs" / subject.version()
     threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
     runs = Runs(Path(__file__).resolve().parent, folder, subject, options=tuple(args.opts), threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)

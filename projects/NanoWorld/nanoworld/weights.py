@@ -18,7 +18,7 @@ def shipped_diffusion(name: str) -> Path | None:
     return FOLDER / name if name == DIFFUSION else None
 
 
-def shipped_version() -> str:
-    """Eight hexadecimal digits that stand for the contents of all shipped weights."""
-    contents = (FOLDER.joinpath(f"{name}.safetensors").read_bytes() for name in SHIPPED)
-    return hashlib.sha256(b"".join(contents)).hexdigest()[:8]
+def weights_version(*more: Path) -> str:
+    """Eight hexadecimal digits that stand for the contents of all shipped weights, and of more files."""
+    files = (*(FOLDER / f"{name}.safetensors" for name in SHIPPED), *sorted((FOLDER / DIFFUSION).rglob("*.*")), *more)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from d2host.engine.errors import DeclipError
-from nanoworld.reproduce import Row, RowKind, Runs
+from d2host.engine.errors import CheckpointError, ConfigError, DeclipError
+from nanoworld.reproduce import SUBJECTS, Row, RowKind, Runs, Subject
 
 TOOL = """import json, pathlib, sys
 arguments = sys.argv[1:]
@@ -83,3 +83,20 @@ def test_a_damaged_note_that_a_run_is_done_lets_it_run_again(tmp_path):
     done.write_bytes(b"\xff{")
     assert finished.evaluate(ROW, 0)["mIoU"] == 1.0
     assert len((tmp_path / "runs/calls.txt").read_text().splitlines()) == 2
+
+
+def test_results_of_other_weights_are_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Subject("own", "own.safetensors", {})
+    with pytest.raises(CheckpointError, match=r"own\.safetensors of encoder 'own' is missing: train it"):
+        own.version()
+    versions = [SUBJECTS["nano"].version()]
+    for content in (b"1", b"2"):
+        (tmp_path / "own.safetensors").write_bytes(content)
+        versions.append(own.version())
+    assert len(set(versions)) == 3
+
+
+def test_an_encoder_without_a_segmenter_has_no_table_of_segmenters():
+    with pytest.raises(ConfigError, match="encoder 'nano-clip-12' has no config for a segmenter"):
+        SUBJECTS["nano-clip-12"].config(RowKind.SEGMENTER)

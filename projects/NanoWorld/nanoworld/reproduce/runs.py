@@ -18,9 +18,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import ConfigError, DataError, DeclipError
+from d2host.engine.errors import CheckpointError, ConfigError, DataError, DeclipError
 from nanoworld.plugin import NANO, NANO_12
 from nanoworld.reproduce.tables import DENSE, REGIONS, RETRIEVAL, SEGMENTED, Row, RowKind
+from nanoworld.weights import shipped_weights, weights_version
 
 PROMPTS = ("--prompts", "photo")
 ANY = None
@@ -50,12 +51,26 @@ class Subject:
             raise ConfigError(f"encoder '{self.encoder}' has no config for a {kind.value}: choose another table")
         return self.configs[kind]
 
+    def version(self) -> str:
+        """What stands for the contents of all weights that rows begin with: other weights, other results.
+
+        Raises:
+            CheckpointError: the original's are missing.
+        """
+        if shipped_weights(self.weights):
+            return weights_version()
+        if not Path(self.weights).is_file():
+            raise CheckpointError(f"{self.weights} of encoder '{self.encoder}' is missing: train it, see docs/nano.md")
+        return weights_version(Path(self.weights))
+
 
 SUBJECTS = {
     NANO: Subject(
         NANO, "nano-clip", {RowKind.DISTILLED: "distill_nano.yaml", RowKind.SEGMENTER: "declip_catseg_nano.yaml"}
     ),
-    NANO_12: Subject(NANO_12, NANO_12, {RowKind.DISTILLED: "distill_nano12.yaml"}),
+    NANO_12: Subject(
+        NANO_12, "output/nano_clip12_native/weights.safetensors", {RowKind.DISTILLED: "distill_nano12.yaml"}
+    ),
 }
 """By name of the encoder."""
 
