@@ -205,7 +205,7 @@ def _weights(lower: float, own: float, higher: float) -> Table:
 # what generalized DeCLIP adds, one by one, with the weights of its authors' scripts
 KL = ("MODEL.DISTILL.CONTEXT.DISTANCE", "kl", "MODEL.DISTILL.CONTEXT.WEIGHT", "0.25")
 REGION_CORRELATION = ("MODEL.DISTILL.TERMS", "['content', 'context', 'region_correlation']")
-COMPLETION = ("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "8")
+COMPLETION = ("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "4")
 
 _GENERALIZED = Table(
     "v2",
