@@ -55,3 +55,17 @@ def save_pixel_diffusion(folder: Path) -> Path:
     pixel_unet().save_pretrained(folder / "unet")
     DDIMScheduler().save_pretrained(folder / "scheduler")
     return folder
+
+
+def stable_vae() -> AutoencoderKL:
+    """Eight pixels per latent cell, as Stable Diffusion has them."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    return AutoencoderKL(latent_channels=4, block_out_channels=(32,) * 4, **blocks)
+
+
+def save_configs(folder: Path, unet, vae) -> Path:
+    """A model without weights in a folder, for random ones."""
+    unet.save_config(folder / "unet")
+    vae.save_config(folder / "vae")
+    PNDMScheduler(skip_prk_steps=True, steps_offset=1).save_config(folder / "scheduler")
+    return folder

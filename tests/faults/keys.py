@@ -16,6 +16,7 @@ BY_TYPE = {
     tuple: ("5", "ten", "{}", "('a',)", "(None,)", "(1e400,)", "((1,),)", "nan"),
 }
 OF_ANOTHER_TYPE = {("MODEL.SEM_SEG_HEAD.TOKEN_CHUNK", "5"), ("MODEL.SEM_SEG_HEAD.RECOMPUTE", "True")}  # beside "auto"
+OF_ANOTHER_TYPE |= {("MODEL.DIFFUSION.LAYERS", "('a',)")}  # a list of names, which a model that is named may not have
 
 
 def key_values(command):

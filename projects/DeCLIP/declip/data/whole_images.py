@@ -14,11 +14,13 @@ from pathlib import Path
 from d2host.engine.errors import DataError
 from declip.data.image_sources import ImageRecord
 from declip.data.listing import find_files
+from declip.data.records import IDENTIFIER, OBJECTS, PATH, TEXT, fault_in
 from declip.data.text_files import read_json, read_text
 from declip.plugins import from_plugins
 
 WORDNET_ID = re.compile(r"n\d{8}")
 NAMES_FILE = "class_names.txt"
+IMAGE_RULES, CAPTION_RULES = {"id": IDENTIFIER, "file_name": PATH}, {"image_id": IDENTIFIER, "caption": TEXT}
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,16 @@ def _lines(path: Path) -> list[str]:
 def _pairs_in_json(path: Path, folder: Path) -> list[tuple[str, list[str]]]:
     """Image and captions of COCO's captions files, in the order of their images."""
     content = read_json(path, "captions", "give a COCO captions file")
-    try:
-        names = {image["id"]: str(folder / image["file_name"]) for image in content["images"]}
-        captions: dict = {image: [] for image in names}
-        for annotation in content["annotations"]:
-            captions[annotation["image_id"]].append(str(annotation["caption"]).strip())
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{path} is no COCO captions file ({error!r}): it needs images and annotations") from error
-    return [(names[image], [text for text in texts if text]) for image, texts in captions.items()]
+    fault = fault_in(content, {"images": OBJECTS, "annotations": OBJECTS})
+    rules_of = {} if fault else {"images": IMAGE_RULES, "annotations": CAPTION_RULES}
+    for key, rules in rules_of.items():
+        faults = ((index, fault_in(each, rules)) for index, each in enumerate(content[key]))
+        fault = fault or next((f"{key}[{index}]: {each}" for index, each in faults if each), "")
+    if fault:
+        raise DataError(f"{path} is no COCO captions file ({fault}): give one")
+    captions: dict = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["image_id"] not in captions:
+            raise DataError(f"{path} has a caption of image {annotation['image_id']!r}, which is none of its images")
+        captions[annotation["image_id"]].append(annotation["caption"].strip())
+    return [(str(folder / image["file_name"]), captions[image["id"]]) for image in content["images"]]
