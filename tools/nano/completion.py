@@ -71,14 +71,14 @@ def completed(foundation: "FoundationTeacher", diffusion: "DiffusionAttention | 
 
     @torch.no_grad()
     def affinity(image: "Tensor") -> "Tensor":
-        features = foundation(foundation.normalize(image[None]))[0]
-        grid, tokens = tuple(features.shape[1:]), features.flatten(1).T
+        features = foundation(foundation.normalize(image[None]))
+        grid = tuple(features.shape[2:])
         if diffusion is None:
-            units = F.normalize(tokens, dim=1)
+            units = F.normalize(features[0].flatten(1).T, dim=1)
             return units @ units.T
-        small = F.interpolate(image[None], [side * diffusion.pixels for side in grid], mode="bilinear", antialias=True)
-        attention = diffusion(small[0].clamp(0, 255), grid, noise=str(image.sum().item()))
-        return Completed(foundation, diffusion)(tokens, attention).rows(slice(None))
+        seen = F.interpolate(image[None], [side * diffusion.pixels for side in grid], mode="bilinear", antialias=True)
+        digest = str(image.sum().item())  # noise is drawn by it
+        return Completed(foundation, diffusion)(features, seen.clamp(0, 255), [digest])[0].rows(slice(None))
 
     return affinity
 
