@@ -7,10 +7,9 @@ Rows are compared within themselves and by their direction alone, since that is 
 its temperature, keeps in common for affinities of different ranges.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor
@@ -20,14 +19,11 @@ from nanoworld.evaluation import patch_segments
 from nanoworld.world import Scene
 
 
-@torch.no_grad()
-def evaluate_rows(
-    affinities: Callable[[Tensor], Tensor], scenes: Iterable[Scene], patch_size: int = 8
-) -> dict[str, float]:
+def evaluate_rows(affinities: Iterable[Tensor], scenes: Iterable[Scene], patch_size: int = 8) -> dict[str, float]:
     """How well rows of affinities follow segments.
 
     Args:
-        affinities: image 3×S×S in 0..255 → N×N.
+        affinities: N×N of each scene.
         scenes: labelled; a patch, on a border or not, counts to the segment that has most of it.
 
     Returns:
@@ -35,10 +31,9 @@ def evaluate_rows(
         :func:`best_f_score`, at one threshold for all scenes.
     """
     aurocs, strengths, borders = [], [], []
-    for scene in scenes:
-        segments, _ = patch_segments(scene.segment_ids, patch_size)
-        found = affinities(torch.from_numpy(scene.image).permute(2, 0, 1).float()).float().cpu()
+    for found, scene in zip(affinities, scenes, strict=True):
         check_finite(found, "the affinities of a scene")
+        segments, _ = patch_segments(scene.segment_ids, patch_size)
         aurocs.append(row_auroc(found.numpy(), segments.ravel()))
         strengths += [each.numpy().ravel() for each in boundary_strengths(found, segments.shape)]
         borders += [(segments[:, 1:] != segments[:, :-1]).ravel(), (segments[1:] != segments[:-1]).ravel()]
