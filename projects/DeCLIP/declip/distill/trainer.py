@@ -110,7 +110,7 @@ class DistillationTrainer(Trainer):
         Empty where there is nothing to validate on, and on processes other than 0.
         """
         results: dict[str, dict[str, float]] = {}
-        if not comm.is_main_process():
+        if not (self.regions or self.whole) or not comm.is_main_process():
             return results
         encoder, most = self.distillation.encoder(), self.cfg.TEST.MAX_IMAGES
         training = encoder.training

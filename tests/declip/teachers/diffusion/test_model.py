@@ -103,6 +103,7 @@ REFUSED = {
         {"unet": tiny_unet(up_block_types=("UpBlock2D", "UpBlock2D"))},
         "has no self-attention on its way up",
     ),
+    "more steps than there are": ({"steps": 1001}, "STEPS is 1001, but the diffusion model knows 1000 timesteps"),
     "unknown layer": (
         {"layers": ("up_blocks.0",)},
         r"no self-attention in 'up_blocks.0' \(MODEL.DIFFUSION.LAYERS\): it has some in down_blocks.0.attentions.0, ",

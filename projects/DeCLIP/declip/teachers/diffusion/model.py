@@ -23,8 +23,8 @@ class DiffusionOptions:
     """How maps are made.
 
     Attributes:
-        layers: names of modules of the UNet; all self-attentions in them count, in this order. None: the first two
-            attention blocks of the finest level on the way up.
+        layers: names of modules of the UNet; all self-attentions in them count, in this order. Without any, the first
+            two attention blocks of the finest level on the way up.
         timestep: entry of the sampler's timesteps, which descend.
         steps: of the sampler.
         threshold: see :func:`declip.teachers.diffusion.attention.sharpened`.
@@ -89,6 +89,12 @@ class DiffusionAttention(nn.Module):
             )
         self.layers = _wanted(self_attentions(unet), self.options.layers)
         self.pixels = self.options.cells * (2 ** (len(vae.config.block_out_channels) - 1) if vae else 1)
+        known = scheduler.config.num_train_timesteps
+        if self.options.steps > known:
+            raise ConfigError(
+                f"MODEL.DIFFUSION.STEPS is {self.options.steps}, but the diffusion model knows {known} timesteps: "
+                "choose fewer"
+            )
         self.scheduler = scheduler
         scheduler.set_timesteps(self.options.steps)
         self.register_buffer("timestep", scheduler.timesteps[self.options.timestep].clone(), persistent=False)
