@@ -205,7 +205,10 @@ def _weights(lower: float, own: float, higher: float) -> Table:
 # what generalized DeCLIP adds, one by one, with the weights of its authors' scripts
 KL = ("MODEL.DISTILL.CONTEXT.DISTANCE", "kl", "MODEL.DISTILL.CONTEXT.WEIGHT", "0.25")
 REGION_CORRELATION = ("MODEL.DISTILL.TERMS", "['content', 'context', 'region_correlation']")
-COMPLETION = ("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "4")
+COMPLETION = (
+    *("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "4"),
+    *("MODEL.DIFFUSION.LAYERS", "['down_blocks.1.attentions.0']"),
+)
 
 _GENERALIZED = Table(
     "v2",
