@@ -99,4 +99,5 @@ def test_generalized_distillation_takes_steps_on_real_images(real_tool, tmp_path
     merged = {key: value for line in lines for key, value in line.items()}
     assert all(merged[f"loss_{term}"] > 0 for term in ("content", "context", "region_correlation"))
     assert 0 < merged["context/entropy_teacher"] <= 1 and 0 < merged["region_correlation/entropy_student"] <= 1
-    assert len(list((tmp_path / "attention").glob("*/*.safetensors"))) == 3
+    photos = len(list((SHARED / "coco/val2017").glob("*.jpg")))
+    assert len(list((tmp_path / "attention").glob("*/*.safetensors"))) == min(photos, 3)

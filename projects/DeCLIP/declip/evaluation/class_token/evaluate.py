@@ -122,4 +122,4 @@ class _CentreViews(Dataset):
     def __getitem__(self, index: int) -> dict:
         image = self.images[index].read(self.side)
         resized = transforms.resize(image, [self.side], transforms.InterpolationMode.BICUBIC, antialias=True)
-        return {"image": transforms.center_crop(resized, [self.side]), "file_name": self.images[index].name}
+        return {"image": transforms.center_crop(resized, [self.side]), "file_name": self.images[index].path}
