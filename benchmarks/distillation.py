@@ -31,7 +31,7 @@ from declip.distill.dataset import DistillationDataset
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.losses import ContentLoss, ContextLoss, StudentFeature
+from declip.losses import ContentLoss, ContextLoss, StudentFeature, TermLoss
 from declip.models.features import DenseFeatures
 from declip.models.towers import EvaTower
 from declip.models.towers.base import Tokens
@@ -48,13 +48,13 @@ PHOTO, SQUARE = (480, 640), (640, 640)
 class PlainContextLoss(ContextLoss):
     """Eq. 8-9 with every matrix whole."""
 
-    def forward(self, features: DenseFeatures, target: Features) -> Tensor:
+    def forward(self, features: DenseFeatures, target: Features) -> TermLoss:
         """The loss of the context feature."""
         volumes = []
         for tokens in (*features.context, rearrange(target.map, "b c h w -> b (h w) c")):
             unit = F.normalize(tokens, dim=-1)
             volumes.append(unit @ unit.mT)
-        return (volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean()
+        return TermLoss((volumes[-1] - torch.stack(volumes[:-1]).mean(dim=0)).norm(dim=-1).mean())
 
 
 class PlainTower(EvaTower):
@@ -119,9 +119,9 @@ def loss_alone(plain: bool) -> dict:
     teacher = rearrange(torch.randn(1, TOKENS, CHANNELS), "b (h w) c -> b c h w", h=64)
     loss = PlainContextLoss() if plain else ContextLoss()
     few = tuple(each[:, :64] for each in context)
-    loss(DenseFeatures(None, few, {}), Features(teacher[:, :, :1])).backward()  # loads the kernels
+    loss(DenseFeatures(None, few, {}), Features(teacher[:, :, :1])).value.backward()  # loads the kernels
     before = peak_memory()
-    run = lambda: loss(DenseFeatures(None, context, {}), Features(teacher)).backward()  # noqa: E731
+    run = lambda: loss(DenseFeatures(None, context, {}), Features(teacher)).value.backward()  # noqa: E731
     seconds, _ = best_time(run, 3)
     return {"seconds": seconds, "peak": peak_memory() - before}
 

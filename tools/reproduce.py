@@ -3,6 +3,7 @@
 
 tools/reproduce.py --table 1 --scale nano
 tools/reproduce.py --table all --seeds 3 --jobs 2 --output output/reproduce
+tools/reproduce.py --table 1 --encoder nano-clip-12 --output output/reproduce12
 tools/reproduce.py --table 4 --seeds 1 SOLVER.MAX_ITER 70
 
 Prints each table with mean ± deviation and what it says about the published one, and writes Markdown and a plot. What
@@ -20,25 +21,26 @@ from typing import TYPE_CHECKING
 
 from d2host.engine import arguments
 from d2host.engine.command import run_command
+from nanoworld.plugin import NANO, NANO_12
 from nanoworld.reproduce.tables import TABLES, Row, RowKind, Table
 
 if TYPE_CHECKING:
-    from nanoworld.reproduce import Report, Runs
+    from nanoworld.reproduce import Report, Runs, Subject
 
 
 def main(args: argparse.Namespace) -> None:
     """Make the reports that are asked for."""
     from d2host import setup_logger
-    from nanoworld.reproduce import Runs
-    from nanoworld.weights import shipped_version
+    from nanoworld.reproduce import SUBJECTS, Runs
 
-    tables = [TABLES[number] for number in (TABLES if args.table == "all" else [int(args.table)])]
+    tables = [table for number, table in TABLES.items() if args.table in ("all", str(number))]
     rows = [row for table in tables for row in table.rows]
-    check_overrides(rows, args.opts)
+    subject = SUBJECTS[args.encoder]
+    check_overrides(rows, subject, args.opts)
     setup_logger(str(args.output), name="catseg")
-    folder = args.output / "runs" / shipped_version()  # other weights, other results
+    folder = args.output / "runs" / subject.version()
     threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
-    runs = Runs(Path(__file__).resolve().parent, folder, options=tuple(args.opts), threads=threads)
+    runs = Runs(Path(__file__).resolve().parent, folder, subject, options=tuple(args.opts), threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs.evaluate_all(rows, seeds, args.jobs)
     for table in tables:
@@ -48,16 +50,15 @@ def main(args: argparse.Namespace) -> None:
         logging.getLogger("catseg").info("%s, with a plot beside it:\n%s", path, report.markdown())
 
 
-def check_overrides(rows: Sequence[Row], overrides: Sequence[str]) -> None:
+def check_overrides(rows: Sequence[Row], subject: "Subject", overrides: Sequence[str]) -> None:
     """Read the config of every training, so that none begins where a later one could not.
 
     Raises:
-        ConfigError: a key is unknown, or a value impossible.
+        ConfigError: a key is unknown, a value impossible, or the encoder has no config for a row.
     """
     from catseg.config import get_catseg_cfg
     from declip.distill import get_distillation_cfg
     from fvit.config import get_fvit_cfg
-    from nanoworld.reproduce.runs import CONFIGS
 
     readers = {
         RowKind.DISTILLED: get_distillation_cfg,
@@ -66,7 +67,7 @@ def check_overrides(rows: Sequence[Row], overrides: Sequence[str]) -> None:
     }
     for row in [*rows, *(row.encoder for row in rows if row.encoder)]:
         if row.kind in readers:
-            readers[row.kind](CONFIGS[row.kind], [*row.options, *overrides])
+            readers[row.kind](subject.config(row.kind), [*row.options, *overrides])
 
 
 def collect(table: Table, runs: "Runs", seeds: Sequence[int]) -> "Report":
@@ -91,9 +92,19 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    numbers = [str(number) for number in TABLES]
-    add("--table", required=True, choices=[*numbers, "all"], help="number in the paper")
+    add(
+        "--table",
+        required=True,
+        choices=[*map(str, TABLES), "all"],
+        help="number in the paper, or v2 of generalized DeCLIP (needs the extra [diffusion])",
+    )
     add("--scale", default="nano", choices=["nano"], help="the world it is reproduced in (default: %(default)s)")
+    add(
+        "--encoder",
+        default=NANO,
+        choices=[NANO, NANO_12],
+        help="whose tables; a nano-clip-12 has no shipped nano-DeCLIP to segment with (default: %(default)s)",
+    )
     add(
         "--seeds",
         type=arguments.positive,

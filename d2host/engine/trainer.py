@@ -38,7 +38,7 @@ METRICS_FILE = "metrics.json"
 
 
 class Trainer(TrainerBase):
-    """Trains a model that maps a batch (a list of dicts) to a dict of losses.
+    """Trains a model that maps a batch (a list of dicts) to a dict of losses, named ``loss…``, and measures to log.
 
     A step is ``accumulation_steps`` batches, one clipped optimizer step, one schedule step. A checkpoint is the state
     of the run (model, optimizer, loss scaler, iteration, recent metrics, random generators of every process) at one
@@ -180,12 +180,12 @@ class Trainer(TrainerBase):
         self._record(totals, grad_norm, waited, images / (time.perf_counter() - started))
 
     def _backward(self, batch: list[dict], synchronize: bool) -> dict[str, float]:
-        """Forward and backward of one batch; returns the losses, averaged over the processes."""
+        """Forward and backward of one batch; returns losses and measures, averaged over the processes."""
         parallel = isinstance(self.model, DistributedDataParallel)
         with self.model.no_sync() if parallel and not synchronize else nullcontext():
             with self.options.precision.autocast(self.device):
                 losses = self.model(batch)
-                total = sum(losses.values())
+                total = sum(value for name, value in losses.items() if name.startswith("loss"))
             self.scaler.scale(total / self.options.accumulation_steps).backward()
         return average_over_processes({**losses, "total_loss": total})
 

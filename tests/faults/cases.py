@@ -11,7 +11,7 @@ from tests.faults.contents import CLASS_LISTS, CONFIGS, IMAGES, JSONS, WEIGHTS
 from tests.faults.keys import key_values
 from tests.faults.mutations import spoil, variants
 from tests.faults.values import VALUES, Expected
-from tests.faults.world import PHOTOS, REGIONS
+from tests.faults.world import CAPTIONS, PHOTOS, REGIONS
 
 SPOILT_PER_FILE = 64
 VOC_LABELS = "data/VOCdevkit/VOC2012/annotations_detectron2/val"
@@ -150,6 +150,10 @@ def content_cases():
 def structure_cases():
     """JSON files with one part of another shape."""
     found = []
+    for label, content in variants(CAPTIONS):
+        files = {"file.json": lambda _, content=content: json.dumps(content).encode()}
+        captions = ("{case}/file.json",)
+        found.append(case("eval_class_token", f"captions {label}", Expected.EITHER, files=files, captions=captions))
     for label, content in variants(REGIONS):
         files = {"file.json": lambda _, content=content: json.dumps(content).encode()}
         regions = ("{case}/file.json",)

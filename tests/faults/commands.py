@@ -118,6 +118,12 @@ COMMANDS = {
     ),
     "eval_dense": Command("tools/eval_dense.py", {**ENCODER, **DENSE, **QUICK}, EVALUATION),
     "eval_regions": Command("tools/eval_regions.py", {**ENCODER, **REGIONS, **QUICK}, EVALUATION),
+    "eval_class_token": Command(
+        "tools/eval_class_token.py",
+        {**ENCODER, "captions": ("{world}/captions.json",), "image_root": ("{world}/photos",), "device": ("cpu",),
+         "num_workers": ("0",), **OUT},
+        {**EVALUATION, "captions": "regions", "classes": "data root"},
+    ),
     "export": Command(
         "tools/export.py",
         {**ENCODER, "side": ("32",), "output": ("{case}/out.pt2",)},

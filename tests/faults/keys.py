@@ -15,11 +15,12 @@ BY_TYPE = {
     str: ("[]", "{}", "5", "1.5", "True", "(1,)", "1j"),
     tuple: ("5", "ten", "{}", "('a',)", "(None,)", "(1e400,)", "((1,),)", "nan"),
 }
-OF_ANOTHER_TYPE = {  # beside "auto"
+OF_ANOTHER_TYPE = {  # beside "auto"; a list of names, which a model that is named may not have
     *(
         ("MODEL.SEM_SEG_HEAD.TOKEN_CHUNK", "5"),
         ("MODEL.SEM_SEG_HEAD.RECOMPUTE", "True"),
         ("SOLVER.AMP.ENABLED", "True"),
+        ("MODEL.DIFFUSION.LAYERS", "('a',)"),
     ),
 }
 

@@ -71,9 +71,14 @@ EVALUATION = (
     *("--encoder", "nano", "--weights", "nano-clip", "--datasets", "voc_2012_test_sem_seg", "--prompts", "name"),
     *("--short-side", "32", "--window", "32", "--stride", "16", "--num-workers", "0"),
 )
+CAPTIONS = {
+    "images": [{"id": 1, "file_name": "2007_000033.jpg"}],
+    "annotations": [{"image_id": 1, "caption": "grass"}],
+}
 STUBS = {  # beside a copy of reproduce.py: what it runs ends at once
     "eval_regions.py": ("--output", "results.json", '[{"things_mAcc": 1, "stuff_mAcc": 2}]'),
     "eval_dense.py": ("--output", "results.json", '{"qk": {"nano_final": {"mIoU": 3}}}'),
+    "eval_class_token.py": ("--output", "results.json", '[{"image_to_text_R@1": 4}]'),
     "train_declip.py": ("OUTPUT_DIR", "done", ""),
 }
 
@@ -82,6 +87,7 @@ def make_world(folder):
     """Everything that cases read; returns the environment that they run in."""
     environment = {"DETECTRON2_DATASETS": str(folder / "data"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     _make_images(folder)
+    (folder / "captions.json").write_text(json.dumps(CAPTIONS))
     _make_weights(folder)
     for name, text in (("catseg", SEGMENTATION), ("distill", DISTILLATION), ("pretrain", PRETRAINING)):
         (folder / f"{name}.yaml").write_text(text.replace("WORLD", str(folder)))

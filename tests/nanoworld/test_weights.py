@@ -8,7 +8,7 @@ from declip.models.attention import ContextType
 from declip.teachers.foundation import FoundationTeacher
 from nanoworld.evaluation import close_up_accuracy, evaluate_affinities, scenes_of
 from nanoworld.vocabulary import CLASSES, STUFF
-from nanoworld.weights import FOLDER, SHIPPED, shipped_weights
+from nanoworld.weights import DIFFUSION, FOLDER, SHIPPED, shipped_diffusion, shipped_weights
 
 SERIES = 77  # of scenes
 
@@ -32,10 +32,10 @@ def pixel_accuracy(encoder, scenes):
     return right / total
 
 
-def test_all_fit_into_eight_megabytes_and_have_a_card():
-    files = [shipped_weights(name) for name in SHIPPED]
-    assert sum(file.stat().st_size for file in files) <= 8_000_000
-    for name in SHIPPED:
+def test_all_fit_into_twelve_megabytes_and_have_a_card():
+    files = [*map(shipped_weights, SHIPPED), *shipped_diffusion(DIFFUSION).rglob("*.safetensors")]
+    assert len(files) == 4 and sum(file.stat().st_size for file in files) <= 12_000_000
+    for name in (*SHIPPED, DIFFUSION):
         card = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
         for fact in ("Data", "Command", "Time", "Metrics", "Seed", "Licence"):
             assert f"| {fact} |" in card, f"the card of {name} does not tell: {fact}"
@@ -63,3 +63,14 @@ def test_patches_of_things_are_named_by_nano_declip_as_nano_clip_cannot(scenes):
     distilled = declip.build_encoder("nano", weights="nano-declip").eval()
     assert distilled.context is ContextType.QK
     assert pixel_accuracy(original, scenes) < 0.1 < 0.4 < pixel_accuracy(distilled, scenes)
+
+
+def test_nano_diffusion_knows_most_of_the_noise_and_completes_affinities(scenes):
+    pytest.importorskip("diffusers")
+    from declip.teachers.diffusion import DiffusionOptions, load_diffusion
+    from nanoworld.pretraining.denoising import DenoisingPretraining
+
+    assert DenoisingPretraining(DIFFUSION).eval().evaluate(scenes[:4])["noise_error_300"] < 0.2
+    diffusion = load_diffusion(DIFFUSION, options=DiffusionOptions(cells=4))
+    attention = diffusion(torch.rand(3, 32, 48) * 255, grid=(8, 12), noise="")
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(96))

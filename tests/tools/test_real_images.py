@@ -5,6 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from diffusers import UNet2DConditionModel
+
+from tests.tiny_diffusion import save_configs, stable_vae
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ADE = "('ade20k_150_test_sem_seg',)"
@@ -77,3 +80,24 @@ def test_distillation_takes_steps_on_real_images(images, real_tool, tmp_path):
     merged = {key: value for line in lines for key, value in line.items()}
     assert merged["loss_content"] > 0 and merged["loss_context"] > 0 and "regions/stuff_mAcc" in merged
     assert (tmp_path / "declip.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_generalized_distillation_takes_steps_on_real_images(real_tool, tmp_path):
+    unet = {"block_out_channels": (32, 64, 64, 64), "cross_attention_dim": 32, "attention_head_dim": 2}
+    folder = save_configs(tmp_path / "tiny", UNet2DConditionModel(**unet), stable_vae())
+    config = [
+        *("--config-file", "distill_v2_eva_vitb16.yaml", "MODEL.ENCODER.WEIGHTS", "random"),
+        *("MODEL.TEACHER.WEIGHTS", "random", "MODEL.DIFFUSION.NAME", folder, "MODEL.DIFFUSION.WEIGHTS", "random"),
+        *("DATASETS.IMAGES", SHARED / "coco/val2017", "INPUT.MAX_CROPS", "9", "DATALOADER.NUM_WORKERS", "1"),
+        *("SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "3", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", tmp_path),
+        *("MODEL.DIFFUSION.CACHE", tmp_path / "attention"),
+    ]
+    result = real_tool("train_declip.py", *config)
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    merged = {key: value for line in lines for key, value in line.items()}
+    assert all(merged[f"loss_{term}"] > 0 for term in ("content", "context", "region_correlation"))
+    assert 0 < merged["context/entropy_teacher"] <= 1 and 0 < merged["region_correlation/entropy_student"] <= 1
+    photos = len(list((SHARED / "coco/val2017").glob("*.jpg")))
+    assert len(list((tmp_path / "attention").glob("*/*.safetensors"))) == min(photos, 3)

@@ -1,4 +1,4 @@
-"""Plug-ins: encoders, teachers, weights, datasets and presets that other packages bring along.
+"""Plug-ins: encoders, teachers, diffusion models, weights, datasets and presets that other packages bring along.
 
 A package joins by an entry point of the group ``declip.plugins`` that names a :class:`Plugin`::
 
@@ -101,6 +101,7 @@ class Plugin:
         weights: ``MODEL.ENCODER.WEIGHTS`` → file.
         teachers: ``MODEL.TEACHER.NAME`` → a function from weights (``pretrained``, ``random`` or a file's path) to a
             vision transformer of timm.
+        diffusions: ``MODEL.DIFFUSION.NAME`` → folder of a diffusion model as `diffusers` writes it.
         datasets: registered name → dataset.
         presets: name → settings of zero-shot evaluation by dataset (see
             :mod:`declip.evaluation.zero_shot.protocol`); that of an encoder's name is the encoder's default.
@@ -113,6 +114,7 @@ class Plugin:
     encoders: Mapping[str, PluginEncoder] = field(default_factory=dict)
     weights: Mapping[str, Path] = field(default_factory=dict)
     teachers: Mapping[str, Callable[[str], nn.Module]] = field(default_factory=dict)
+    diffusions: Mapping[str, Path] = field(default_factory=dict)
     datasets: Mapping[str, PluginDataset] = field(default_factory=dict)
     presets: Mapping[str, Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
     segmenters: Mapping[str, Callable[[Path, Path, str], Any]] = field(default_factory=dict)

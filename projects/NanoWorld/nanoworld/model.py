@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nanoworld.vocabulary import COLORS, SHAPES, STUFF
 
-NANO_NAME = "nano"
+NANO_NAME, NANO_12_NAME = "nano", "nano-clip-12"
 CONTEXT_LENGTH = 24
 BUCKETS = 251  # an unknown word is two of them, so that few words share both
 FUNCTION_WORDS = (
@@ -67,12 +67,17 @@ def nano_tokenizer() -> NanoTokenizer:
     return NanoTokenizer((*FUNCTION_WORDS, *STUFF, *COLORS, *SHAPES))
 
 
-def create_nano_clip() -> CLIP:
-    """nano-CLIP with random weights: 128-px images, 8-px patches, 6 blocks of width 128; 128 shared channels."""
+def create_nano_clip(layers: int = 6, mlp_ratio: float = 4.0) -> CLIP:
+    """nano-CLIP with random weights: 128-px images, 8-px patches, blocks of width 128; 128 shared channels.
+
+    nano-CLIP-12 has twice the blocks, with feed-forward layers of half the width.
+    """
     tokenizer = nano_tokenizer()
     clip = CLIP(
         embed_dim=128,
-        vision_cfg=CLIPVisionCfg(image_size=128, patch_size=8, width=128, layers=6, head_width=32),
+        vision_cfg=CLIPVisionCfg(
+            image_size=128, patch_size=8, width=128, layers=layers, head_width=32, mlp_ratio=mlp_ratio
+        ),
         text_cfg=CLIPTextCfg(
             context_length=CONTEXT_LENGTH, vocab_size=tokenizer.vocab_size, width=96, heads=4, layers=2
         ),

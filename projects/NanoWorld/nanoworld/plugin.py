@@ -1,4 +1,4 @@
-"""What the nano world adds to DeCLIP: an encoder, a teacher, their weights, datasets, and how they are evaluated."""
+"""What the nano world adds to DeCLIP: encoders, teachers, their weights, datasets, and how they are evaluated."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,10 +8,10 @@ from declip.plugins import Plugin, PluginDataset, PluginEncoder, PluginExample
 from nanoworld.datasets import IGNORE_LABEL, SPLITS, NanoSplit, load_nano
 from nanoworld.detection import DETECTION_DATASETS
 from nanoworld.vocabulary import CLASSES, STUFF, UNSEEN_CLASSES
-from nanoworld.weights import SHIPPED, shipped_weights
+from nanoworld.weights import FOLDER, SHIPPED, shipped_weights
 from nanoworld.world import class_color
 
-NANO, NANO_VFM = "nano", "nano-vfm"
+NANO, NANO_12, NANO_VFM, NANO_DIFFUSION = "nano", "nano-clip-12", "nano-vfm", "nano-diffusion"
 EXAMPLES, EXAMPLE_SIDE = 77, 128  # series and side of scenes to try models on
 PIXEL_MEAN, PIXEL_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's
 
@@ -20,6 +20,12 @@ def _create_encoder():
     from nanoworld.model import create_nano_clip
 
     return create_nano_clip()
+
+
+def _create_encoder_12():
+    from nanoworld.model import create_nano_clip
+
+    return create_nano_clip(layers=12, mlp_ratio=2.0)
 
 
 def _create_tokenizer():
@@ -78,13 +84,17 @@ def seen_and_unseen(split: NanoSplit) -> Mapping[str, list[int]]:
 
 
 PLUGIN = Plugin(
-    encoders={NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip")},
+    encoders={
+        NANO: PluginEncoder(_create_encoder, _create_tokenizer, PIXEL_MEAN, PIXEL_STD, "nano-declip"),
+        NANO_12: PluginEncoder(_create_encoder_12, _create_tokenizer, PIXEL_MEAN, PIXEL_STD),
+    },
     weights={name: shipped_weights(name) for name in SHIPPED if name != NANO_VFM},
     teachers={NANO_VFM: _create_teacher},
+    diffusions={NANO_DIFFUSION: FOLDER / NANO_DIFFUSION},
     datasets={
         **{name: PluginDataset(partial(_load, split), partial(_metadata, split)) for name, split in SPLITS.items()},
         **DETECTION_DATASETS,
     },
-    presets={NANO: _presets},
+    presets={NANO: _presets, NANO_12: _presets},
     examples={NANO: _examples},
 )

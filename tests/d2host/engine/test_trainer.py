@@ -56,6 +56,18 @@ def test_training_lowers_the_loss_and_records_what_happens(tmp_path):
     assert (tmp_path / "model_final.pth").is_file()
 
 
+def test_what_a_model_measures_is_recorded_and_is_no_loss(tmp_path, monkeypatch):
+    plain = LineTrainer(tmp_path / "plain", 3)
+    plain.train(0, 3)
+    forward = Regression.forward
+    monkeypatch.setattr(Regression, "forward", lambda self, batch: {**forward(self, batch), "size": torch.tensor(4.0)})
+    measuring = LineTrainer(tmp_path / "measuring", 3)
+    measuring.train(0, 3)
+    assert measuring.losses == plain.losses
+    recorded = measuring.storage.latest()
+    assert recorded["size"][0] == 4 and recorded["total_loss"][0] == recorded["loss"][0]
+
+
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path):
     whole = LineTrainer(tmp_path / "whole", 8)
     whole.train(0, 8)

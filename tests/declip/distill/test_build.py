@@ -8,7 +8,10 @@ from declip.data.detection.proposals import write_proposals
 from declip.distill import build_distillation, check_inputs, get_distillation_cfg
 from declip.distill.build import build_dataset
 from declip.distill.student import trainable_names
-from declip.losses import StudentFeature
+from declip.losses import Direction, KLDistance, StudentFeature, l2_distance
+from declip.teachers.completed import Completed, Order
+from declip.teachers.diffusion import DiffusionOptions
+from tests.tiny_diffusion import save_pixel_diffusion
 
 CPU = ("MODEL.DEVICE", "cpu")
 
@@ -24,8 +27,9 @@ def built(*options):
         (("MODEL.DISTILL.TERMS", "['content']"), {"clip"}, {"content"}),
         (("MODEL.DISTILL.TERMS", "['context']"), {"foundation"}, {"context"}),
         (("MODEL.DISTILL.CONTEXT.FEATURE", "content"), {"clip", "foundation"}, {"content"}),
+        (("MODEL.DISTILL.TERMS", "['region_correlation']"), {"clip", "foundation"}, {"content"}),
     ],
-    ids=["both", "content", "context", "context on content"],
+    ids=["both", "content", "context", "context on content", "regions"],
 )
 def test_only_teachers_that_a_term_needs_are_built_and_only_what_terms_read_trains(options, teachers, features):
     model = built(*options)
@@ -38,6 +42,60 @@ def test_the_config_says_weights_distance_and_rows():
     model = built("MODEL.DISTILL.CONTENT.WEIGHT", "2.0", "MODEL.DISTILL.CONTEXT.ROWS", "7")
     assert model.weights == {"content": 2.0, "context": 0.03}
     assert model.terms["context"].rows_at_once == 7
+
+
+def test_the_config_says_how_rows_are_compared():
+    assert built().terms["context"].distance is l2_distance
+    kl = ("MODEL.DISTILL.CONTEXT.DISTANCE", "kl")
+    assert built(*kl).terms["context"].distance == KLDistance(0.1, None, Direction.TEACHER)
+    options = ("MODEL.DISTILL.CONTEXT.NORMALIZED", "attention", "MODEL.DISTILL.CONTEXT.TEMPERATURE", "0.3")
+    context = built(*kl, *options, "MODEL.DISTILL.CONTEXT.DIRECTION", "student").terms["context"]
+    assert context.distance == KLDistance(0.3, 1.0, Direction.STUDENT) and context.logits
+    group = "MODEL.DISTILL.REGION_CORRELATION"
+    options = (f"{group}.POINTS", "3", f"{group}.TEMPERATURE", "0.5", f"{group}.DIRECTION", "student")
+    regions = built("MODEL.DISTILL.TERMS", "['region_correlation']", *options).terms["region_correlation"]
+    assert (regions.points, regions.distance) == (3, KLDistance(0.5, direction=Direction.STUDENT))
+
+
+def completing(folder, *options):
+    name = str(save_pixel_diffusion(folder))
+    return ("MODEL.DIFFUSION.NAME", name, "MODEL.DIFFUSION.CELLS", "8", "DATASETS.IMAGES", "nano_val", *options)
+
+
+def test_a_diffusion_model_completes_the_foundation_models_affinities(tmp_path):
+    options = ("MODEL.DIFFUSION.ORDER", "attention", "MODEL.DIFFUSION.CACHE", str(tmp_path / "cache"))
+    cfg = get_distillation_cfg("distill_v2_nano.yaml", [*CPU, *completing(tmp_path / "model", *options), "SEED", "3"])
+    model = build_distillation(cfg)
+    teacher = model.teachers["foundation"]
+    assert isinstance(teacher, Completed) and teacher.order is Order.ATTENTION
+    assert teacher.diffusion.options == DiffusionOptions(cells=8, seed=3)
+    dataset = build_dataset(cfg, model)
+    sample = dataset[0, 0]
+    assert torch.equal(sample["diffusion"], sample["student"])  # eight pixels per token, both
+    losses = model([sample])
+    assert {"loss_content", "loss_context", "loss_region_correlation"} < losses.keys()
+    assert len(list((tmp_path / "cache").glob("*/*.safetensors"))) == 1
+    assert not any(name.startswith("teachers") for name in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("MODEL.DIFFUSION.CELLS", "1"), "takes latents whose sides are multiples of 2|cannot be brought"),
+        (("MODEL.DIFFUSION.LAYERS", "['up_blocks.7']"), "has no self-attention in 'up_blocks.7'"),
+        (("MODEL.DIFFUSION.NAME", "gone"), "diffusion model 'gone' is unknown"),
+    ],
+)
+def test_diffusion_models_that_cannot_serve_are_refused_before_training(options, sentence, tmp_path):
+    with pytest.raises(ConfigError, match=sentence):
+        built("MODEL.DISTILL.CONTEXT.DISTANCE", "kl", *completing(tmp_path, *options))
+
+
+def test_a_cache_of_other_settings_is_refused(tmp_path):
+    cache = ("MODEL.DIFFUSION.CACHE", str(tmp_path / "cache"))
+    built(*completing(tmp_path / "model", *cache))
+    with pytest.raises(ConfigError, match=r"holds attention maps of other settings \(timestep \d+, not \d+\)"):
+        built(*completing(tmp_path / "model", *cache, "MODEL.DIFFUSION.TIMESTEP", "7"))
 
 
 def test_a_copy_to_interpolate_with_is_made_only_where_it_is_wanted():
@@ -100,7 +158,14 @@ def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(opt
         (("TEST.REGIONS", "gone"), True, DataError, "TEST.REGIONS is 'gone', which does not exist"),
         (("TEST.REGIONS", "*.json"), True, DataError, r"TEST.REGIONS is '\*.json', which does not exist"),
         (("MODEL.WEIGHTS", "gone.pth"), False, CheckpointError, r"checkpoint gone\.pth does not exist"),
-        (("TEST.REGIONS", "", "TEST.EVAL_PERIOD", "0"), False, ConfigError, "TEST.REGIONS is empty"),
+        (("TEST.CAPTIONS", "gone"), True, DataError, "TEST.CAPTIONS is 'gone', which does not exist"),
+        (("TEST.CLASSES", "gone"), True, DataError, "TEST.CLASSES is 'gone', which does not exist"),
+        (
+            ("TEST.REGIONS", "", "TEST.CAPTIONS", "", "TEST.EVAL_PERIOD", "0"),
+            False,
+            ConfigError,
+            "TEST.REGIONS is empty",
+        ),
     ],
 )
 def test_images_and_regions_that_are_not_there_are_refused_before_anything_is_built(options, training, kind, sentence):

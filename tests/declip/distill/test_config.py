@@ -38,7 +38,20 @@ IMPOSSIBLE = {
         ["DATASETS.PROPOSALS", "boxes.npz", "MODEL.DISTILL.TERMS", "['context']"],
         "DATASETS.PROPOSALS is 'boxes.npz', but only the term 'content' learns from them",
     ),
-    "no regions": (["TEST.REGIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
+    "temperature": (
+        ["MODEL.DISTILL.CONTEXT.TEMPERATURE", "0.0"],
+        "MODEL.DISTILL.CONTEXT.TEMPERATURE is 0.0: it must be a finite number, at least 0.001 and at most 100",
+    ),
+    "attention by l2": (
+        ["MODEL.DISTILL.CONTEXT.NORMALIZED", "attention"],
+        "NORMALIZED is 'attention', which only the distance 'kl' normalizes: set MODEL.DISTILL.CONTEXT.DISTANCE kl",
+    ),
+    "no such timestep": (["MODEL.DIFFUSION.TIMESTEP", "50"], "TIMESTEP 50 is not below MODEL.DIFFUSION.STEPS 50"),
+    "nothing learns from affinities": (
+        ["MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DISTILL.TERMS", "['content']"],
+        "MODEL.DIFFUSION.NAME is given, but only the term 'context' learns from affinities",
+    ),
+    "no regions": (["TEST.REGIONS", "", "TEST.CAPTIONS", ""], "TEST.EVAL_PERIOD is 250, but TEST.REGIONS is empty"),
 }
 
 

@@ -7,7 +7,7 @@ from declip import build_encoder
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
 from declip.distill.views import DistillationViews, ViewSizes
-from declip.losses import ContentLoss, ContextLoss, DistillationLoss, StudentFeature
+from declip.losses import ContentLoss, ContextLoss, DistillationLoss, StudentFeature, TermLoss
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import CropEmbeddings, Features
@@ -80,11 +80,15 @@ def test_a_term_of_ones_own_gets_the_targets_it_asks_for(batch):
 
         def forward(self, features, seen, crops):
             assert isinstance(seen, Features) and isinstance(crops, CropEmbeddings)
-            return features.content.mean() * len(crops.boxes)
+            return TermLoss(
+                features.content.mean() * len(crops.boxes), {"boxes": torch.tensor(float(len(crops.boxes)))}
+            )
 
     model = distillation()
     model = Distillation(model.student, model.teachers, {"both": Both()}, {"both": 1.0})
-    assert list(model(batch)) == ["loss_both"]
+    found = model([*batch, batch[0]])
+    assert list(found) == ["loss_both", "both/boxes"]
+    assert found["both/boxes"] == pytest.approx((2 * 2 + 1) / 3)  # a mean over images
 
 
 def test_hooks_on_teachers_and_terms_fire(batch):

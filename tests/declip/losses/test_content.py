@@ -8,7 +8,7 @@ from declip.teachers.targets import CropEmbeddings
 
 
 def content_loss(content, boxes, embeddings):
-    return ContentLoss(patch_size=16)(DenseFeatures(content, (), {}), CropEmbeddings(tuple(boxes), embeddings))
+    return ContentLoss(patch_size=16)(DenseFeatures(content, (), {}), CropEmbeddings(tuple(boxes), embeddings)).value
 
 
 def test_it_is_the_cosine_distance_of_regions_and_crops():

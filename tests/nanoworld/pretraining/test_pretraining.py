@@ -91,6 +91,17 @@ def test_the_vfm_learns_from_both_terms():
     assert model.backbone.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
 
 
+def test_stochastic_depth_grows_towards_the_last_block_and_changes_no_weight():
+    plain, dropping = ContrastivePretraining(), ContrastivePretraining(drop_path=0.3)
+    assert dropping.encoder.state_dict().keys() == plain.encoder.state_dict().keys()
+    blocks = dropping.encoder.clip.visual.transformer.resblocks
+    assert [round(block.ls_2.drop_prob, 2) for block in blocks] == [0, 0.06, 0.12, 0.18, 0.24, 0.3]
+    image = torch.rand(1, 3, 64, 64)
+    torch.manual_seed(0)
+    assert not torch.equal(dropping.encoder.encode_image(image), dropping.encoder.encode_image(image))
+    assert torch.equal(dropping.eval().encoder.encode_image(image), dropping.encoder.encode_image(image))
+
+
 @pytest.mark.parametrize("kind", ["clip", "vfm"])
 def test_a_run_leaves_weights_and_goes_on_where_it_was(tmp_path, kind):
     size = ["MODEL.PRETRAINING.PHOTO_SIZE", "32", "MODEL.PRETRAINING.VIEW_SIZE", "32", "SOLVER.IMS_PER_BATCH", "2"]
@@ -108,8 +119,8 @@ def test_a_run_leaves_weights_and_goes_on_where_it_was(tmp_path, kind):
 
 
 def test_impossible_values_are_refused():
-    with pytest.raises(ConfigError, match="KIND is 'diffusion': it must be 'clip' or 'vfm'"):
-        get_pretraining_cfg("", ["MODEL.PRETRAINING.KIND", "diffusion"])
+    with pytest.raises(ConfigError, match="KIND is 'gan': it must be 'clip', 'vfm' or 'diffusion'"):
+        get_pretraining_cfg("", ["MODEL.PRETRAINING.KIND", "gan"])
     with pytest.raises(ConfigError, match="PHOTO_SIZE is 60: it must be an integer from 16 to 512, a multiple of 8"):
         get_pretraining_cfg("", ["MODEL.PRETRAINING.PHOTO_SIZE", "60"])
     with pytest.raises(ConfigError, match=r"HIDDEN_SHARE is 1\.0"):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from d2host.engine.errors import DeclipError
-from nanoworld.reproduce import Row, RowKind, Runs
+from d2host.engine.errors import CheckpointError, ConfigError, DeclipError
+from nanoworld.reproduce import SUBJECTS, Row, RowKind, Runs, Subject
 
 TOOL = """import json, pathlib, sys
 arguments = sys.argv[1:]
@@ -104,3 +104,20 @@ def test_detectors_share_the_encoder_that_is_distilled_for_them(tmp_path):
     given = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("detector-*/arguments.json")]
     weights = [each[each.index("MODEL.ENCODER.WEIGHTS") + 1] for each in given if "MODEL.ENCODER.WEIGHTS" in each]
     assert len(set(weights)) == 1 and len(weights) == 2 and "distilled-" in weights[0]
+
+
+def test_results_of_other_weights_are_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Subject("own", "own.safetensors", {})
+    with pytest.raises(CheckpointError, match=r"own\.safetensors of encoder 'own' is missing: train it"):
+        own.version()
+    versions = [SUBJECTS["nano"].version()]
+    for content in (b"1", b"2"):
+        (tmp_path / "own.safetensors").write_bytes(content)
+        versions.append(own.version())
+    assert len(set(versions)) == 3
+
+
+def test_an_encoder_without_a_segmenter_has_no_table_of_segmenters():
+    with pytest.raises(ConfigError, match="encoder 'nano-clip-12' has no config for a segmenter"):
+        SUBJECTS["nano-clip-12"].config(RowKind.SEGMENTER)

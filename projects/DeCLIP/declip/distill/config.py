@@ -10,7 +10,11 @@ from d2host.engine.errors import ConfigError
 from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, check_keys, group, with_defaults
 from declip.contexts import AttentionScale, ContextType
 from declip.losses.base import StudentFeature
-from declip.losses.correlation import DISTANCES
+from declip.losses.distances import Direction
+from declip.teachers.completed import Order
+from declip.teachers.diffusion import Fusion
+
+TEMPERATURE, DIRECTION = Number(least=1e-3, most=100), Choice.of(Direction)
 
 KEYS: Keys = {
     **with_defaults(
@@ -44,10 +48,35 @@ KEYS: Keys = {
         PRECISION=Key("fp32", PRECISION, "of the teacher's forward pass"),
     ),
     **group(
+        "MODEL.DIFFUSION",
+        NAME=Key(
+            "",
+            Text(),
+            "the diffusion model that completes the teacher's affinities: a folder, owner/name on the hub, or a "
+            "plug-in's; empty: none",
+        ),
+        WEIGHTS=Key("pretrained", Choice("pretrained", "random"), "pretrained, or random (for trying things out)"),
+        PRECISION=Key("fp32", PRECISION, "of its weights and its forward pass"),
+        LAYERS=Key(
+            [],
+            Many(Text(empty=False), empty=True, distinct=True),
+            "modules of its UNet whose self-attentions count, such as up_blocks.3.attentions.0; []: the first two "
+            "attention blocks of the finest level on the way up",
+        ),
+        TIMESTEP=Key(45, Integer(most=999), "entry of the sampler's timesteps, from the noisiest, 0"),
+        STEPS=Key(50, Integer(least=1, most=1000), "of the sampler"),
+        THRESHOLD=Key(0.2, Number(least=0, below=1), "share of its column's maximum below which attention is dropped"),
+        FUSION=Key("chain", Choice.of(Fusion), "of heads and layers: the product of their maps, or the mean"),
+        ORDER=Key("affinity", Choice.of(Order), "which factor of affinity times attention stands first"),
+        CELLS=Key(2, Integer(least=1, most=64), "latent cells along a token's side"),
+        CACHE=Key("", Text(), "folder that keeps attention maps, image by image; empty: none"),
+        CACHE_LIMIT=Key(100.0, Number(above=0), "most GiB of that folder"),
+    ),
+    **group(
         "MODEL.DISTILL",
         TERMS=Key(
             ["content", "context"],
-            Many(Choice("content", "context"), distinct=True),
+            Many(Choice("content", "context", "region_correlation"), distinct=True),
             "the losses whose weighted sum is learned",
         ),
         LAST_N_BLOCKS=Key(
@@ -73,8 +102,28 @@ KEYS: Keys = {
             Choice.of(StudentFeature),
             "of the student that learns: context (DeCLIP), content (not decoupled, Table 1)",
         ),
-        DISTANCE=Key("l2", Choice(*DISTANCES), "between rows of the correlation matrices"),
+        DISTANCE=Key(
+            "l2", Choice("l2", "kl"), "between rows of the correlation matrices: l2 (DeCLIP), kl (generalized)"
+        ),
         ROWS=Key(256, Integer(least=1), "of a correlation matrix that exist at a time"),
+        TEMPERATURE=Key(0.1, TEMPERATURE, "that divides both matrices' rows before the softmax of kl"),
+        DIRECTION=Key("teacher", DIRECTION, "of kl: its expectation under the teacher's rows, or the student's"),
+        NORMALIZED=Key(
+            "cosine",
+            Choice("cosine", "attention"),
+            "by kl, of the student: cosines, or the logits of its attention (Eq. 6), which no temperature divides",
+        ),
+    ),
+    **group(
+        "MODEL.DISTILL.REGION_CORRELATION",
+        WEIGHT=Key(
+            0.05, Number(above=0), "of: regions of the content feature relate as the foundation model's do; see TERMS"
+        ),
+        POINTS=Key(
+            1, Integer(least=1, most=32), "along a side of a region, related within it; 1: whole regions, to each other"
+        ),
+        TEMPERATURE=Key(0.1, TEMPERATURE, "that divides both matrices' rows before the softmax"),
+        DIRECTION=Key("teacher", DIRECTION, "of the divergence, as of the context's"),
     ),
     **group(
         "DATASETS",
@@ -104,10 +153,18 @@ KEYS: Keys = {
     ),
     **group(
         "TEST",
-        EVAL_PERIOD=Key(0, Integer(), "iterations between validations by region classification; 0: none"),
+        EVAL_PERIOD=Key(0, Integer(), "iterations between validations; 0: none"),
         REGIONS=Key("", Text(), "labelled regions to validate on: a COCO panoptic .json, or a dataset of a plug-in"),
         IMAGE_ROOT=Key("", Text(), "folder of the images of a panoptic .json"),
-        MAX_IMAGES=Key(100, Integer(), "of that set; 0: all"),
+        CAPTIONS=Key(
+            "",
+            Text(),
+            "captioned images to retrieve, which the class token should do as before: a COCO captions .json, a folder "
+            "with a .txt beside each image, or a dataset of a plug-in",
+        ),
+        CAPTIONS_ROOT=Key("", Text(), "folder of the images of a captions .json; empty: that of the file"),
+        CLASSES=Key("", Text(), "a folder with a folder of images for each class, for the class token to classify"),
+        MAX_IMAGES=Key(100, Integer(), "of each of these sets; 0: all"),
     ),
 }
 
@@ -135,10 +192,21 @@ def check_config(cfg: CfgNode) -> None:
     """
     check_keys(cfg, KEYS)
     check_warmup(cfg)
-    if cfg.TEST.EVAL_PERIOD > 0 and not cfg.TEST.REGIONS:
+    if cfg.TEST.EVAL_PERIOD > 0 and not (cfg.TEST.REGIONS or cfg.TEST.CAPTIONS or cfg.TEST.CLASSES):
         raise ConfigError(
-            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty: name a panoptic .json with "
-            "regions to validate on, or set the period to 0"
+            f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty, as are TEST.CAPTIONS and "
+            "TEST.CLASSES: name a panoptic .json with regions to validate on, or set the period to 0"
+        )
+    diffusion = cfg.MODEL.DIFFUSION
+    if diffusion.TIMESTEP >= diffusion.STEPS:
+        raise ConfigError(
+            f"MODEL.DIFFUSION.TIMESTEP {diffusion.TIMESTEP} is not below MODEL.DIFFUSION.STEPS {diffusion.STEPS}: "
+            "choose an earlier one"
+        )
+    if diffusion.NAME and "context" not in cfg.MODEL.DISTILL.TERMS:
+        raise ConfigError(
+            "MODEL.DIFFUSION.NAME is given, but only the term 'context' learns from affinities: add it to "
+            "MODEL.DISTILL.TERMS, or leave the name empty"
         )
     if cfg.DATASETS.PROPOSALS and "content" not in cfg.MODEL.DISTILL.TERMS:
         raise ConfigError(
@@ -150,4 +218,9 @@ def check_config(cfg: CfgNode) -> None:
         raise ConfigError(
             "MODEL.DISTILL.CONTEXT.FEATURE 'context' needs a context feature, which MODEL.ENCODER.CONTEXT "
             f"'{context.value}' does not have: choose q, k, v, qk or all, or the feature 'content'"
+        )
+    if distill.CONTEXT.NORMALIZED == "attention" and distill.CONTEXT.DISTANCE != "kl":
+        raise ConfigError(
+            "MODEL.DISTILL.CONTEXT.NORMALIZED is 'attention', which only the distance 'kl' normalizes: set "
+            "MODEL.DISTILL.CONTEXT.DISTANCE kl"
         )

@@ -157,9 +157,15 @@ def views_by_grid(batch: Sequence[dict], device: torch.device) -> Iterator[Views
     for members in group_by_shape(sample["student"] for sample in batch):
         group = [batch[index] for index in members]
         stacked = {
-            key: torch.stack([sample[key] for sample in group]) for key in ("student", "foundation") if key in group[0]
+            key: torch.stack([sample[key] for sample in group])
+            for key in ("student", "foundation", "diffusion")
+            if key in group[0]
         }
         if "crops" in group[0]:
             stacked["crops"] = torch.cat([sample["crops"] for sample in group])
         moved = {key: view.to(device, non_blocking=True).float() for key, view in stacked.items()}
-        yield Views(**moved, boxes=tuple(sample["boxes"] for sample in group if "boxes" in sample))
+        listed = {
+            name: tuple(sample[key] for sample in group if key in sample)
+            for name, key in {"boxes": "boxes", "digests": "digest"}.items()
+        }
+        yield Views(**moved, **listed)

@@ -9,6 +9,7 @@ Images of different shapes have different grids; those of a batch that share one
 Source: DeCLIP (CVPR 2025), Sec. 3.2, Eq. 10; Table 1 for other lists of terms.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from declip.teachers.base import FrozenTeacher
 
 
 class Distillation(nn.Module):
-    """Batch in, weighted losses out: their sum is Eq. 10.
+    """Batch in, weighted losses out: their sum is Eq. 10, and what is measured on the way is no part of it.
 
     The teachers belong to the module, so that they move with it, but neither train nor are part of its state.
 
@@ -73,19 +74,22 @@ class Distillation(nn.Module):
         self.original, self.ensemble_alpha = original, ensemble_alpha
 
     def forward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
-        """The weighted loss of each term, as ``loss_<name>``, a mean over images.
+        """The weighted loss of each term, as ``loss_<name>``, and what it measures, as ``<name>/…``: means over images.
 
         Args:
             batch: samples of :class:`declip.distill.dataset.DistillationDataset`.
         """
-        losses: dict[str, Tensor | float] = {f"loss_{name}": 0.0 for name in self.terms}
+        results: dict[str, Tensor | float] = defaultdict(float)
         for views in views_by_grid(batch, self.device):
             features = self.student.encode_dense(self.student.normalize(views.student))
             targets = [teacher.teach(views) for teacher in self.teachers.values()]
             for name, term in self.terms.items():
                 needed = (next(each for each in targets if isinstance(each, kind)) for kind in term.needs)
-                losses[f"loss_{name}"] += self.weights[name] * term(features, *needed) * (len(views) / len(batch))
-        return losses
+                loss, share = term(features, *needed), len(views) / len(batch)
+                results[f"loss_{name}"] += self.weights[name] * share * loss.value
+                for measure, value in loss.measures.items():
+                    results[f"{name}/{measure}"] += share * value
+        return dict(results)
 
     def encoder(self) -> DenseCLIP:
         """What is evaluated and saved: the student, or its interpolation with the original."""

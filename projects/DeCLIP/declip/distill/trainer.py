@@ -3,17 +3,22 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
+
+import torch
 
 from d2host import CfgNode, comm
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.errors import ConfigError
 from d2host.engine.lanes import lane_loader
 from d2host.engine.loading import endless_loader
-from declip.distill.build import build_dataset, build_regions
+from declip.distill.build import build_class_token_sets, build_dataset, build_regions
 from declip.distill.dataset import ShardedViews, UnreadableImages
 from declip.distill.step import Distillation
+from declip.evaluation.class_token import ClassTokenSets, evaluate_class_token
 from declip.evaluation.regions import RegionSet, classify_regions
+from declip.models.factory import build_encoder
 from declip.models.weights import save_encoder
 
 WEIGHTS_FILE = "declip.safetensors"
@@ -25,14 +30,21 @@ class DistillationTrainer(Trainer):
     Args:
         cfg: the configuration.
         model: on its device.
-        regions: to validate on; None: no validation.
+        regions: to validate dense features on; None: they are not.
+        whole: images to validate the class token on, against the original's; None: it is not.
 
     Raises:
         DataError, ConfigError: images cannot be had.
     """
 
-    def __init__(self, cfg: CfgNode, model: Distillation, regions: RegionSet | None = None) -> None:
-        self.cfg, self.distillation, self.regions = cfg, model, regions
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: Distillation,
+        regions: RegionSet | None = None,
+        whole: ClassTokenSets | None = None,
+    ) -> None:
+        self.cfg, self.distillation, self.regions, self.whole = cfg, model, regions, whole
         self.dataset = build_dataset(cfg, model)
         in_shards = isinstance(self.dataset, ShardedViews)
         self.unreadable = UnreadableImages(None if in_shards else len(self.dataset))
@@ -41,8 +53,8 @@ class DistillationTrainer(Trainer):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: Distillation) -> "DistillationTrainer":
-        """With the regions of ``TEST.REGIONS``, where a training is to be validated."""
-        return cls(cfg, model, build_regions(cfg) if cfg.TEST.EVAL_PERIOD else None)
+        """With what ``TEST`` names, where a training is to be validated."""
+        return cls(cfg, model, *((build_regions(cfg), build_class_token_sets(cfg)) if cfg.TEST.EVAL_PERIOD else ()))
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""
@@ -88,6 +100,7 @@ class DistillationTrainer(Trainer):
             path,
             student_size=self.cfg.INPUT.STUDENT_SIZE,
             teacher=self.cfg.MODEL.TEACHER.NAME if "foundation" in teachers else None,
+            diffusion=self.cfg.MODEL.DIFFUSION.NAME or None,
             terms=list(distill.TERMS),
             ensemble_alpha=distill.ENSEMBLE_ALPHA,
             iterations=self.iter + 1,
@@ -97,31 +110,47 @@ class DistillationTrainer(Trainer):
         return path
 
     def evaluate(self) -> dict:
-        """Region classification by the encoder that is saved; empty without regions, and on processes other than 0."""
-        if self.regions is None:
-            return {}
-        encoder, side = self.distillation.encoder(), self.cfg.INPUT.STUDENT_SIZE
+        """Region classification, and what the class token knows of whole images, by the encoder that is saved.
+
+        Empty where there is nothing to validate on, and on processes other than 0.
+        """
+        results: dict[str, dict[str, float]] = {}
+        encoder, most = self.distillation.encoder(), self.cfg.TEST.MAX_IMAGES
         training = encoder.training
         encoder.eval()
         try:
             with self.options.precision.autocast(self.device):
-                accuracy = classify_regions(encoder, self.regions, side, max_images=self.cfg.TEST.MAX_IMAGES)
+                if self.regions:  # which all processes share
+                    accuracy = classify_regions(encoder, self.regions, self.cfg.INPUT.STUDENT_SIZE, max_images=most)
+                    results |= {"regions": accuracy.summary()} if accuracy else {}
+                if self.whole and comm.is_main_process():
+                    results["class_token"] = evaluate_class_token(encoder, self.whole, max_images=most)
+                    results["class_token_original"] = self._original_class_token
         finally:
             encoder.train(training)
-        if accuracy is None:
-            return {}
-        results = accuracy.summary()
-        logging.getLogger(__name__).info("Region classification: %s", results)
-        return {"regions": results}
+        if comm.is_main_process():
+            logging.getLogger(__name__).info("Validation: %s", results)
+        return results
+
+    @cached_property
+    def _original_class_token(self) -> dict[str, float]:
+        """The same of the encoder before training, which does not change."""
+        options = self.cfg.MODEL.ENCODER
+        with torch.random.fork_rng():
+            torch.manual_seed(max(self.cfg.SEED, 0))  # of weights that are random: those of the student's beginning
+            original = build_encoder(options.NAME, options.WEIGHTS, options.CONTEXT, options.ATTENTION_SCALE)
+        original = original.to(self.device).eval()
+        return evaluate_class_token(original, self.whole, max_images=self.cfg.TEST.MAX_IMAGES)
 
     def report(self) -> None:
         """Evaluate, and log the metrics.
 
         Raises:
-            ConfigError: no labelled regions are named.
+            ConfigError: there is nothing to evaluate on.
         """
         self.regions = self.regions or build_regions(self.cfg)
-        if self.regions is None:
+        self.whole = self.whole or build_class_token_sets(self.cfg)
+        if not (self.regions or self.whole):
             raise ConfigError("TEST.REGIONS is empty: name labelled regions to evaluate on")
         super().report()
 

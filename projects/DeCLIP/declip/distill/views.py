@@ -16,6 +16,7 @@ that is off by half a patch at most.
 Source: DeCLIP (CVPR 2025), Sec. 3.2 and supplement 9.2.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class ViewSizes:
         student_patch: patch size of the student, and of CLIP as teacher.
         foundation_patch: patch size of the foundation model; 0: there is none.
         crop: side of the CLIP teacher's crops; 0: there are none.
+        diffusion_patch: pixels per token of the diffusion model; 0: there is none.
 
     Raises:
         ValueError: S or the crops' side is no multiple of the student's patch.
@@ -48,6 +50,7 @@ class ViewSizes:
     student_patch: int
     foundation_patch: int
     crop: int
+    diffusion_patch: int = 0
 
     def __post_init__(self) -> None:
         if self.student < self.student_patch or self.student % self.student_patch:
@@ -103,7 +106,7 @@ class DistillationViews:
     max_crops: int = 36
     proposals: Proposals | None = None
 
-    def __call__(self, image: Tensor, rng: np.random.Generator, name: str = "") -> dict[str, Tensor]:
+    def __call__(self, image: Tensor, rng: np.random.Generator, name: str = "") -> dict[str, Tensor | str]:
         """The views of a 3×H×W uint8 RGB image.
 
         Args:
@@ -113,8 +116,8 @@ class DistillationViews:
 
         Returns:
             ``student`` 3×(h*p)×(w*p) and ``foundation`` 3×(h*q)×(w*q) uint8, with p and q the patch sizes of both;
-            ``boxes`` K×4 in pixels of the student's view; ``crops`` K×3×c×c uint8. Keys of views that ``sizes``
-            leaves out are absent.
+            ``diffusion`` likewise, with its ``digest``, a text that tells images apart; ``boxes`` K×4 in pixels of the
+            student's view; ``crops`` K×3×c×c uint8. Keys of views that ``sizes`` leaves out are absent.
         """
         sizes, (height, width) = self.sizes, image.shape[-2:]
         rows, columns = sizes.grid(height, width)
@@ -122,6 +125,12 @@ class DistillationViews:
         views = {"student": _resize(image, size)}
         if sizes.foundation_patch:
             views["foundation"] = _resize(image, (rows * sizes.foundation_patch, columns * sizes.foundation_patch))
+        if sizes.diffusion_patch:
+            same = sizes.diffusion_patch == sizes.student_patch
+            side = sizes.diffusion_patch
+            views["diffusion"] = views["student"] if same else _resize(image, (rows * side, columns * side))
+            pixels = views["diffusion"].numpy()
+            views["digest"] = hashlib.sha256(f"{rows} {columns} ".encode() + pixels.tobytes()).hexdigest()
         if sizes.crop and self.proposals:
             boxes = draw_proposals(rng, self.proposals.of(name), size, sizes.student_patch, self.max_crops)
             regions = torch.from_numpy(boxes)

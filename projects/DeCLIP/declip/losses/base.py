@@ -1,8 +1,11 @@
 """What every loss of a distillation has in common: a feature of the student, and what teachers say about it."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import Enum
-from types import UnionType
+from types import MappingProxyType, UnionType
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,6 +18,18 @@ class StudentFeature(str, Enum):
 
     CONTENT = "content"  # what each token means (Eq. 5)
     CONTEXT = "context"  # which tokens belong together (Eq. 4)
+
+
+class TermLoss(NamedTuple):
+    """What a term of a distillation gives for some images.
+
+    Attributes:
+        value: the loss, a scalar.
+        measures: what else there is to log, by name: scalars, means over images, without gradients.
+    """
+
+    value: Tensor
+    measures: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class DistillationLoss(nn.Module, ABC):
@@ -31,10 +46,21 @@ class DistillationLoss(nn.Module, ABC):
     needs: tuple[type[Target] | UnionType, ...]
 
     @abstractmethod
-    def forward(self, features: DenseFeatures, *targets: Target) -> Tensor:
-        """The loss of images, a scalar.
+    def forward(self, features: DenseFeatures, *targets: Target) -> TermLoss:
+        """The loss of images.
 
         Args:
             features: of the student.
             targets: of the kinds that ``needs`` lists.
         """
+
+
+ENTROPIES = ("entropy_student", "entropy_teacher")
+
+
+def entropy_shares(entropies: Tensor, length: int) -> Tensor:
+    """Entropies in nats as shares of that of the uniform distribution over ``length``, in [0, 1].
+
+    Near 1 a row says nothing, near 0 it knows one token alone: a temperature is well chosen in between.
+    """
+    return entropies / math.log(max(length, 2))

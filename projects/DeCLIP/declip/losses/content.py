@@ -7,10 +7,9 @@ Shape legend
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torchvision.ops import roi_align
 
-from declip.losses.base import DistillationLoss, StudentFeature
+from declip.losses.base import DistillationLoss, StudentFeature, TermLoss
 from declip.models.features import DenseFeatures
 from declip.teachers.targets import CropEmbeddings
 
@@ -26,7 +25,7 @@ class ContentLoss(DistillationLoss):
     >>> features = DenseFeatures(content=torch.randn(1, 512, 4, 6), context=(), hidden={})
     >>> boxes = torch.tensor([[0.0, 0.0, 48.0, 64.0], [48.0, 0.0, 96.0, 64.0]])  # the halves of a view of 64×96 pixels
     >>> loss = ContentLoss(patch_size=16)(features, CropEmbeddings((boxes,), torch.randn(2, 512)))
-    >>> bool(0 <= loss <= 2)
+    >>> bool(0 <= loss.value <= 2)
     True
     """
 
@@ -37,7 +36,7 @@ class ContentLoss(DistillationLoss):
         super().__init__()
         self.patch_size = patch_size
 
-    def forward(self, features: DenseFeatures, crops: CropEmbeddings) -> Tensor:
+    def forward(self, features: DenseFeatures, crops: CropEmbeddings) -> TermLoss:
         """Distance in [0, 2] between dense features of regions and embeddings of the same regions as images.
 
         Args:
@@ -55,4 +54,4 @@ class ContentLoss(DistillationLoss):
             boxes = [each.to(content.device, full) for each in crops.boxes]
             regions = roi_align(content.to(full), boxes, output_size=1, spatial_scale=1 / self.patch_size, aligned=True)
             cosines = F.cosine_similarity(regions.flatten(1), crops.embeddings.to(full), dim=1)
-            return 1 - torch.stack([each.mean() for each in cosines.split(counts)]).mean()
+            return TermLoss(1 - torch.stack([each.mean() for each in cosines.split(counts)]).mean())

@@ -1,1 +1,2 @@
-"""Frozen teachers: CLIP on crops (:mod:`clip`), vision foundation models (:mod:`foundation`)."""
+"""Frozen teachers: CLIP on crops (:mod:`clip`), vision foundation models (:mod:`foundation`), and these completed by
+diffusion models (:mod:`completed`, :mod:`diffusion`)."""

@@ -23,12 +23,16 @@ class Views:
         foundation: B×3×(h*q)×(w*q); None: no foundation model looks.
         crops: K×3×c×c; None: no CLIP looks.
         boxes: per image K_i×4 (x0, y0, x1, y1), what its crops show, in pixels of the student's view.
+        diffusion: B×3×(h*d)×(w*d), d pixels per token; None: no diffusion model looks.
+        digests: a text per image that stands for that view of it.
     """
 
     student: Tensor
     foundation: Tensor | None = None
     crops: Tensor | None = None
     boxes: tuple[Tensor, ...] = ()
+    diffusion: Tensor | None = None
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.student)

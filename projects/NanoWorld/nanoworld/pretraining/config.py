@@ -7,8 +7,9 @@ from d2host import CfgNode
 from d2host.engine.config import TRAINING_KEYS, check_warmup
 from d2host.engine.config_file import read_config
 from d2host.engine.keys import Choice, Integer, Key, Keys, Number, Text, check_keys, group, with_defaults
+from nanoworld.plugin import NANO, NANO_12
 
-CLIP, VFM = "clip", "vfm"
+CLIP, VFM, DIFFUSION = "clip", "vfm", "diffusion"
 SIDE = Integer(least=16, most=512, multiple_of=8)  # pixels
 
 KEYS: Keys = {
@@ -32,7 +33,12 @@ KEYS: Keys = {
     "MODEL.WEIGHTS": Key("", Text(), "a checkpoint, weights that an earlier run has left, or shipped ones by name"),
     **group(
         "MODEL.PRETRAINING",
-        KIND=Key(CLIP, Choice(CLIP, VFM), "clip (photos and captions), vfm (images alone)"),
+        KIND=Key(CLIP, Choice(CLIP, VFM, DIFFUSION), "clip (photos and captions), vfm or diffusion (images)"),
+        ENCODER=Key(
+            NANO, Choice(NANO, NANO_12), "clip: nano (6 blocks), nano-clip-12 (12, of half the parameters each)"
+        ),
+        GROW_FROM=Key("", Text(), "clip: weights of a nano with half the blocks, each of which begins as two"),
+        DROP_PATH=Key(0.0, Number(least=0, below=1), "clip: stochastic depth, from 0 at the first block to this"),
         PHOTOS_PER_SCENE=Key(4, Integer(least=1, most=100), "clip: the whole scene, and close-ups"),
         PHOTO_SIZE=Key(128, SIDE, "clip: side of the photos, pixels"),
         HIDDEN_SHARE=Key(0.4, Number(least=0, below=1), "vfm: share of the patches of a view that are hidden"),

@@ -1,7 +1,7 @@
 """Endless scenes for pre-training, drawn when asked for.
 
 Shape legend
-    P  photos of a scene        V  views of a scene        S, s  sides of photos and views, pixels
+    P  photos of a scene        S, s  sides of photos and of views or whole scenes, pixels
 """
 
 from collections.abc import Sequence
@@ -102,3 +102,19 @@ class TwoViews(SceneDataset):
             view, window = view[:, ::-1], (window[2], window[1], window[0], window[3])
         pixels = torch.from_numpy(np.ascontiguousarray(view.clip(0, 255).astype(np.uint8)))
         return pixels.permute(2, 0, 1), window
+
+
+class WholeScenes(SceneDataset):
+    """``image`` 3×s×s uint8, half of them mirrored. ``seed`` is for what training draws for the scene."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        super().__init__(seed)
+        self.size = size
+
+    def observe(self, scene: Scene, rng: Generator) -> dict:
+        """All of the scene."""
+        image = cut_out(scene.image, (0, 0, len(scene.image), len(scene.image)), self.size)
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)
+        return {"image": pixels, "seed": int(rng.integers(2**32))}

@@ -12,7 +12,8 @@ Source: the spectral contrastive loss of HaoChen et al. (NeurIPS 2021), Sec. 3.2
 hidden patches as in iBOT (ICLR 2022); dense agreement of overlapping views as in VICRegL (NeurIPS 2022).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,11 @@ from torch import Tensor, nn
 
 from d2host import comm
 from d2host.engine.parallel import sum_over_processes
+from declip.weights.files import half_precision, save_tensors
 from nanoworld.attention_backend import quick_attention
-from nanoworld.vfm import create_nano_vfm
+from nanoworld.evaluation import evaluate_affinities
+from nanoworld.vfm import VFM_NAME, create_nano_vfm
+from nanoworld.world import Scene
 
 
 class SelfSupervisedPretraining(nn.Module):
@@ -63,6 +67,18 @@ class SelfSupervisedPretraining(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Features of images B×3×S×S in 0..255, B×E×h×w."""
         return self._patches(self._normalize(images.to(self.pixel_mean.device)))
+
+    def evaluate(self, scenes: Iterable[Scene]) -> dict[str, float]:
+        """Affinities of patches, see :func:`nanoworld.evaluation.evaluate_affinities`."""
+        return evaluate_affinities(self.features, scenes)
+
+    def export(self, path: Path, facts: dict[str, object]) -> Path:
+        """Write the weights as ``MODEL.TEACHER.WEIGHTS`` takes them."""
+        return save_tensors(half_precision(self.backbone.state_dict()), path, {"model": VFM_NAME, **facts})
+
+    def load(self, path: str) -> None:
+        """Take the weights of a file, or shipped ones by name."""
+        self.backbone.load_state_dict(create_nano_vfm(path).state_dict())
 
     def _normalize(self, images: Tensor) -> Tensor:
         return (images / 255 - self.pixel_mean) / self.pixel_std

@@ -9,27 +9,44 @@ from torch import nn
 from d2host import CfgNode, comm
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
 from d2host.engine.loading import endless_loader
-from declip.models.factory import build_encoder
-from declip.models.weights import save_encoder
-from declip.weights.files import half_precision, save_tensors
-from nanoworld.evaluation import close_up_accuracy, evaluate_affinities, scenes_of
-from nanoworld.pretraining.config import CLIP
+from nanoworld.diffusion import SIDE
+from nanoworld.evaluation import scenes_of
+from nanoworld.pretraining.config import CLIP, DIFFUSION
 from nanoworld.pretraining.contrastive import ContrastivePretraining
-from nanoworld.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews
+from nanoworld.pretraining.scenes import CaptionedPhotos, SceneDataset, TwoViews, WholeScenes
 from nanoworld.pretraining.self_supervised import SelfSupervisedPretraining
-from nanoworld.vfm import VFM_NAME, create_nano_vfm
 
 WEIGHTS_FILE = "weights.safetensors"
 
 
 def build_pretraining(cfg: CfgNode) -> nn.Module:
-    """The model of ``MODEL.PRETRAINING`` on ``MODEL.DEVICE``."""
+    """The model of ``MODEL.PRETRAINING`` on ``MODEL.DEVICE``.
+
+    Raises:
+        ConfigError: it needs a package that is not installed.
+    """
     options = cfg.MODEL.PRETRAINING
     if options.KIND == CLIP:
-        model: nn.Module = ContrastivePretraining()
+        model: nn.Module = ContrastivePretraining(
+            options.ENCODER, grow_from=options.GROW_FROM, drop_path=options.DROP_PATH
+        )
+    elif options.KIND == DIFFUSION:
+        from nanoworld.pretraining.denoising import DenoisingPretraining  # needs an extra
+
+        model = DenoisingPretraining()
     else:
         model = SelfSupervisedPretraining(options.HIDDEN_SHARE, options.REPULSION)
     return model.to(cfg.MODEL.DEVICE)
+
+
+def build_scenes(cfg: CfgNode) -> SceneDataset:
+    """What the model of ``MODEL.PRETRAINING`` learns from."""
+    options, seed = cfg.MODEL.PRETRAINING, max(cfg.SEED, 0)
+    if options.KIND == CLIP:
+        return CaptionedPhotos(seed, options.PHOTOS_PER_SCENE, options.PHOTO_SIZE)
+    if options.KIND == DIFFUSION:
+        return WholeScenes(seed, SIDE)
+    return TwoViews(seed, options.VIEW_SIZE)
 
 
 class PretrainingTrainer(Trainer):
@@ -47,30 +64,22 @@ class PretrainingTrainer(Trainer):
         super().__init__(model, optimizer, TrainingOptions.from_config(cfg))
 
     def load_weights(self, path: str | Path) -> None:
-        """Give the model the weights of a run's checkpoint, of :meth:`export`, or those that are shipped by name.
+        """Give the model the weights of a run's checkpoint, of :meth:`export_beside`, or shipped ones by name.
 
         Raises:
             CheckpointError: they are missing, corrupt, unsafe, or of another model.
         """
         if Path(path).suffix == ".pth":
             super().load_weights(path)
-        elif isinstance(self.pretraining, ContrastivePretraining):
-            self.pretraining.encoder.load_state_dict(build_encoder("nano", path, context="vanilla").state_dict())
         else:
-            self.pretraining.backbone.load_state_dict(create_nano_vfm(str(path)).state_dict())
+            self.pretraining.load(str(path))
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of scenes from an iteration on."""
-        solver, options = self.cfg.SOLVER, self.cfg.MODEL.PRETRAINING
-        seed = max(self.cfg.SEED, 0)
-        dataset: SceneDataset = (
-            CaptionedPhotos(seed, options.PHOTOS_PER_SCENE, options.PHOTO_SIZE)
-            if options.KIND == CLIP
-            else TwoViews(seed, options.VIEW_SIZE)
-        )
+        solver = self.cfg.SOLVER
         return endless_loader(
-            dataset,
-            seed=seed,
+            build_scenes(self.cfg),
+            seed=max(self.cfg.SEED, 0),
             images_per_batch=solver.IMS_PER_BATCH,
             accumulation_steps=solver.ACCUMULATION_STEPS,
             num_workers=self.cfg.DATALOADER.NUM_WORKERS,
@@ -78,32 +87,19 @@ class PretrainingTrainer(Trainer):
         )
 
     def export_beside(self) -> None:
-        """Write the model's weights so far, in half precision."""
+        """Write the model's weights so far, in half precision, as those take them who use the model."""
         if comm.is_main_process():
-            self.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE)
-
-    def export(self, path: Path) -> Path:
-        """Write the weights as ``MODEL.ENCODER.WEIGHTS`` or ``MODEL.TEACHER.WEIGHTS`` take them."""
-        facts = {"iterations": self.iter + 1, "seed": self.cfg.SEED}
-        if isinstance(self.pretraining, ContrastivePretraining):
-            encoder = self.pretraining.encoder
-            save_encoder(encoder, path, half_precision(encoder.clip.state_dict()), **facts)
-        else:
-            state = self.pretraining.backbone.state_dict()
-            save_tensors(half_precision(state), path, {"model": VFM_NAME, **facts})
-        return path
+            facts = {"iterations": self.iter + 1, "seed": self.cfg.SEED}
+            self.pretraining.export(Path(self.cfg.OUTPUT_DIR) / WEIGHTS_FILE, facts)
 
     def evaluate(self) -> dict:
-        """Close-up accuracy of a nano-CLIP, affinities of a nano-VFM; empty on processes other than 0."""
+        """What the model can do by now; empty on processes other than 0."""
         if not comm.is_main_process():
             return {}
         scenes = scenes_of(self.cfg.TEST.SCENE_SEED, self.cfg.TEST.MAX_IMAGES)
         model = self.pretraining.eval()
         try:
-            if isinstance(model, ContrastivePretraining):
-                results = close_up_accuracy(model.encoder, scenes)
-            else:
-                results = evaluate_affinities(model.features, scenes)
+            results = model.evaluate(scenes)
         finally:
             model.train()
         logging.getLogger(__name__).info("Evaluated on %d scenes: %s", len(scenes), results)

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "comparison": ["compare_predictions"],
         "report": ["Report"],
-        "runs": ["Runs"],
+        "runs": ["SUBJECTS", "Runs", "Subject"],
         "tables": ["TABLES", "Claim", "Row", "RowKind", "Table"],
     },
 )

@@ -70,7 +70,7 @@ class Report:
                 "",
                 tabulate(rows, headers, tablefmt="github", disable_numparse=True),
                 "",
-                "What the paper finds, and whether this table does (mean of the differences):",
+                f"What {table.source}, and whether this table does (mean of the differences):",
                 "",
                 tabulate(claims, ["claim", *table.metrics], tablefmt="github"),
                 "",

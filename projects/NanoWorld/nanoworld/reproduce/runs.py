@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,67 @@ from pathlib import Path
 from tqdm import tqdm
 
 from d2host.engine.atomic import replacing
-from d2host.engine.errors import DataError, DeclipError
-from nanoworld.reproduce.tables import DENSE, DETECTED, REGIONS, SEGMENTED, Row, RowKind
+from d2host.engine.errors import CheckpointError, ConfigError, DataError, DeclipError
+from nanoworld.plugin import NANO, NANO_12
+from nanoworld.reproduce.tables import DENSE, DETECTED, REGIONS, RETRIEVAL, SEGMENTED, Row, RowKind
+from nanoworld.weights import shipped_weights, weights_version
 
 PROMPTS = ("--prompts", "photo")
 ANY = None
-CONFIGS = {
-    RowKind.DISTILLED: "distill_nano.yaml",
-    RowKind.SEGMENTER: "declip_catseg_nano.yaml",
-    RowKind.DETECTOR: "fvit_nano.yaml",
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder that tables are reproduced with.
+
+    Attributes:
+        encoder: its name, ``MODEL.ENCODER.NAME``.
+        weights: of the original.
+        configs: of the trainings that there are.
+    """
+
+    encoder: str
+    weights: str
+    configs: Mapping[RowKind, str]
+
+    def config(self, kind: RowKind) -> str:
+        """The config of a training.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if kind not in self.configs:
+            raise ConfigError(f"encoder '{self.encoder}' has no config for a {kind.value}: choose another table")
+        return self.configs[kind]
+
+    def version(self) -> str:
+        """What stands for the contents of all weights that rows begin with: other weights, other results.
+
+        Raises:
+            CheckpointError: the original's are missing.
+        """
+        if shipped_weights(self.weights):
+            return weights_version()
+        if not Path(self.weights).is_file():
+            raise CheckpointError(f"{self.weights} of encoder '{self.encoder}' is missing: train it, see docs/nano.md")
+        return weights_version(Path(self.weights))
+
+
+SUBJECTS = {
+    NANO: Subject(
+        NANO,
+        "nano-clip",
+        {
+            RowKind.DISTILLED: "distill_nano.yaml",
+            RowKind.SEGMENTER: "declip_catseg_nano.yaml",
+            RowKind.DETECTOR: "fvit_nano.yaml",
+        },
+    ),
+    NANO_12: Subject(
+        NANO_12, "output/nano_clip12_native/weights.safetensors", {RowKind.DISTILLED: "distill_nano12.yaml"}
+    ),
 }
+"""By name of the encoder."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +88,7 @@ class Runs:
     Attributes:
         tools: folder of the project's command lines.
         folder: of the runs.
+        subject: whose tables these are.
         dataset, detection: nano split to evaluate on, and the same for detectors; none that anything was tuned on.
         options: ``KEY VALUE`` pairs for every training, after those of the row.
         threads: CPU threads of a run; None: as many as it likes.
@@ -44,6 +96,7 @@ class Runs:
 
     tools: Path
     folder: Path
+    subject: Subject = SUBJECTS[NANO]
     dataset: str = "nano_final"
     detection: str = "nano_det_final"
     options: tuple[str, ...] = ()
@@ -74,7 +127,7 @@ class Runs:
         match row.kind:
             case RowKind.ORIGINAL:
                 folder = self.folder / f"original-{row.options[0].replace(':', '-')}"
-                return self._evaluate_encoder("nano-clip", row.options[0], folder)
+                return self._evaluate_encoder(self.subject.weights, row.options[0], folder)
             case RowKind.DISTILLED:
                 folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
@@ -102,7 +155,7 @@ class Runs:
         folder = self.folder / f"{row.kind.value}-{fingerprint(options)}-seed{seed}"
         arguments = (
             "--config-file",
-            CONFIGS[row.kind],
+            self.subject.config(row.kind),
             "--resume",
             *options,
             "SEED",
@@ -114,13 +167,21 @@ class Runs:
         return folder
 
     def _evaluate_encoder(self, weights: str, context: str | None, folder: Path) -> dict[str, float]:
-        common = ("--encoder", "nano", "--weights", weights, *PROMPTS, *(("--contexts", context) if context else ()))
+        common = ("--encoder", self.subject.encoder, "--weights", weights, *PROMPTS)
+        common = (*common, *(("--contexts", context) if context else ()))
         regions, dense = folder / "regions", folder / "dense"
         kind = ("--regions", self.dataset, "--methods", "boxes")
         self._run("eval_regions.py", (*common, *kind, "--output", str(regions)), regions)
         self._run("eval_dense.py", (*common, "--datasets", self.dataset, "--output", str(dense)), dense)
+        whole = folder / "class_token"
+        images = ("--encoder", self.subject.encoder, "--weights", weights, "--captions", self.dataset)
+        self._run("eval_class_token.py", (*images, "--output", str(whole)), whole)
         accuracy = {name: read_result(regions / "results.json", 0, name.replace(" ", "_")) for name in REGIONS}
-        return {**accuracy, DENSE: read_result(dense / "results.json", ANY, self.dataset, "mIoU")}
+        return {
+            **accuracy,
+            DENSE: read_result(dense / "results.json", ANY, self.dataset, "mIoU"),
+            RETRIEVAL: read_result(whole / "results.json", 0, "image_to_text_R@1"),
+        }
 
     def _run(self, tool: str, arguments: Sequence[str], folder: Path) -> None:
         """Run a command line unless it has been run to its end; its output goes to ``folder/output.txt``."""

@@ -1,6 +1,7 @@
 """The tables of the paper that the nano world can show, as options of the project's own command lines.
 
-Source: DeCLIP (CVPR 2025), Tables 1, 2 and 4-8, and Table 11 of its supplement.
+Source: DeCLIP (CVPR 2025), Tables 1, 2 and 4-8, and Table 11 of its supplement; ``v2`` is an ablation of what generalized
+DeCLIP (arXiv 2508.11256) adds, whose own tables nobody here has read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from enum import Enum
 
 REGIONS = ("things mAcc", "stuff mAcc")
 DENSE = "dense mIoU"
+RETRIEVAL = "caption R@1"  # of whole images, by the class token
 SEGMENTED = ("mIoU", "mIoU_seen", "mIoU_unseen")
 DETECTED = ("AP50_novel", "AP50_base", "AP50")
 
@@ -59,20 +61,22 @@ class Table:
     """A table of the paper.
 
     Attributes:
-        number: in the paper.
+        number: in the paper, or a name.
         title: of the report.
         metrics: columns, percent.
         rows: see :class:`Row`.
         claims: the pattern of the published table.
         published: what its rows' published values measure, on real images: nothing to compare ours with but in order.
+        source: of the claims, in words.
     """
 
-    number: int
+    number: int | str
     title: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...]
     published: tuple[str, ...] = ()
+    source: str = "the paper finds"
 
 
 def _distilled(name: str, *options: str, published: tuple[float, ...] = ()) -> Row:
@@ -224,9 +228,38 @@ def _weights(lower: float, own: float, higher: float) -> Table:
     )
 
 
+# what generalized DeCLIP adds, one by one, with the weights of its authors' scripts
+KL = ("MODEL.DISTILL.CONTEXT.DISTANCE", "kl", "MODEL.DISTILL.CONTEXT.WEIGHT", "0.25")
+REGION_CORRELATION = ("MODEL.DISTILL.TERMS", "['content', 'context', 'region_correlation']")
+COMPLETION = (
+    *("MODEL.DIFFUSION.NAME", "nano-diffusion", "MODEL.DIFFUSION.CELLS", "4"),
+    *("MODEL.DIFFUSION.LAYERS", "['down_blocks.1.attentions.0']"),
+)
+
+_GENERALIZED = Table(
+    "v2",
+    "What generalized DeCLIP adds",
+    (*JUDGED, RETRIEVAL),
+    (
+        _original("nano-CLIP", "qk"),
+        _distilled("content", *CONTENT_ALONE),
+        _distilled("content, L2"),
+        _distilled("content, KL", *KL),
+        _distilled("content, KL, RCC", *KL, *REGION_CORRELATION),
+        _distilled("content, KL, RCC, SD-GSC", *KL, *REGION_CORRELATION, *COMPLETION),
+    ),
+    (
+        Claim("content, L2", "content", JUDGED),
+        Claim("content, KL", "content, L2", JUDGED),
+        Claim("content, KL, RCC", "content, KL", JUDGED),
+        Claim("content, KL, RCC, SD-GSC", "content, KL, RCC", JUDGED),
+        Claim("content, KL, RCC, SD-GSC", "content, L2", JUDGED),
+    ),
+    source="the method says",
+)
+
 _WEIGHTS = _weights(0.005, 0.03, 0.25)
-TABLES: Mapping[int, Table] = {
-    table.number: table
-    for table in (_DECOUPLING, _DETECTORS, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _WEIGHTS)
-}
-"""By number in the paper."""
+_TABLES = (_DECOUPLING, _DETECTORS, _SEGMENTERS, _ENCODERS, _TEACHERS, _CONTEXTS, _DEPTHS, _WEIGHTS)
+
+TABLES: Mapping[int | str, Table] = {table.number: table for table in (*_TABLES, _GENERALIZED)}
+"""By number in the paper, or by name."""
