@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> None:
     encoder, contexts = load_encoder(args)
     options = ZeroShotOptions(
         templates=Templates(args.prompts),
-        precision=choose_precision(args.precision, encoder.device),
+        precision=choose_precision(args.precision, encoder.pixel_mean.device),
         windows_at_once=args.windows_at_once,
         images_at_once=args.images_at_once,
         max_images=args.max_images,

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     encoder, contexts = load_encoder(args)
     options = RegionOptions(
         templates=Templates(args.prompts),
-        precision=choose_precision(args.precision, encoder.device),
+        precision=choose_precision(args.precision, encoder.pixel_mean.device),
         images_at_once=args.images_at_once,
         max_images=args.max_images,
         save_predictions=args.save_predictions,

@@ -148,7 +148,7 @@ def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(opt
         (("DATASETS.IMAGES", ""), True, ConfigError, "DATASETS.IMAGES is empty"),
         (("DATASETS.IMAGES", "gone"), True, DataError, "DATASETS.IMAGES is 'gone', which does not exist"),
         (("DATASETS.IMAGES", "gone.json"), True, DataError, "DATASETS.IMAGES is 'gone.json', which does not exist"),
-        (("DATASETS.IMAGES", "gone.tar"), True, DataError, "DATASETS.IMAGES is 'gone.tar', which does not exist"),
+        (("DATASETS.IMAGES", "gone.tar"), True, DataError, r"there is no shard gone\.tar: name those that exist"),
         (
             ("DATASETS.PROPOSALS", "gone.npz"),
             True,
@@ -174,8 +174,9 @@ def test_images_and_regions_that_are_not_there_are_refused_before_anything_is_bu
 
 
 def test_sources_that_are_there_pass(tmp_path):
-    (tmp_path / "regions.json").write_text("{}")
-    for images in (str(tmp_path), "nano_val", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..9}}.tar"):
+    for name in ("regions.json", "0.tar", "1.tar"):
+        (tmp_path / name).write_text("{}")
+    for images in (str(tmp_path), "nano_val", f"{tmp_path}/*.tar", f"{tmp_path}/{{0..1}}.tar"):
         options = ["DATASETS.IMAGES", images, "TEST.REGIONS", str(tmp_path / "regions.json")]
         check_inputs(get_distillation_cfg("distill_nano.yaml", options), training=True)
 

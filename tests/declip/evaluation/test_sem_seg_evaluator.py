@@ -147,6 +147,7 @@ def test_predictions_of_files_of_one_name_do_not_overwrite_each_other(records, t
         evaluator.process(samples[1:], prediction)
     for sample, image_id in zip(samples, ("berlin/street", "paris/street"), strict=True):
         evaluator.process([{**sample, "image_id": image_id}], prediction)
+    evaluator.evaluate()
     assert len(list((tmp_path / "predictions").rglob("*.png"))) == 3
 
 

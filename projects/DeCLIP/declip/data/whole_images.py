@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d2host.engine.errors import DataError
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.data.listing import find_files
 from declip.data.records import IDENTIFIER, OBJECTS, PATH, TEXT, fault_in
 from declip.data.text_files import read_json, read_text
@@ -28,7 +28,7 @@ class CaptionedImages:
     """Images, each with captions.
 
     Attributes:
-        images: see :class:`declip.data.image_sources.ImageRecord`.
+        images: see :class:`declip.data.image_list.ImageRecord`.
         captions: at least one per image.
     """
 
@@ -45,7 +45,7 @@ class LabelledImages:
     """Images, each of one class.
 
     Attributes:
-        images: see :class:`declip.data.image_sources.ImageRecord`.
+        images: see :class:`declip.data.image_list.ImageRecord`.
         labels: indices into ``class_names``, one per image.
         class_names: in label order.
     """

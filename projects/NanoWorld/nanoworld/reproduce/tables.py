@@ -1,7 +1,7 @@
 """The tables of the paper that the nano world can show, as options of the project's own command lines.
 
-Source: DeCLIP (CVPR 2025), Tables 1, 2 and 4-8, and Table 11 of its supplement; ``v2`` is an ablation of what generalized
-DeCLIP (arXiv 2508.11256) adds, whose own tables nobody here has read.
+Source: DeCLIP (CVPR 2025), Tables 1, 2 and 4-8, and Table 11 of its supplement; ``v2`` is an ablation of what
+generalized DeCLIP (arXiv 2508.11256) adds, whose own tables nobody here has read.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from declip import build_encoder
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.data.whole_images import CaptionedImages, LabelledImages, load_captions
 from declip.evaluation.class_token import ClassTokenSets, evaluate_class_token
 from declip.evaluation.class_token.evaluate import embed_images

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from d2host.engine.loading import list_loader
 from d2host.engine.tensors import check_finite
-from declip.data.image_sources import ImageRecord
+from declip.data.image_list import ImageRecord
 from declip.data.whole_images import CaptionedImages, LabelledImages
 from declip.evaluation.class_token.retrieval import retrieval_recall
 from declip.models.encoder import DenseCLIP
