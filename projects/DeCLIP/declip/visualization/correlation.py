@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from declip.evaluation.style import MAP_COLORS, SMALL, TITLE
-from declip.losses.correlation import Cosines
 from declip.models.encoder import DenseCLIP
 from declip.segmentation import ImageLike
+from declip.teachers.targets import cosine_affinity
 from declip.visualization.inputs import ModelInput, spread_anchors
 from declip.visualization.panels import PANEL_INCHES, cell_height, show_anchors, show_map
 from declip.visualization.reader import Model
@@ -70,7 +70,7 @@ def correlation_maps(
             kinds = {FEATURES: [_tokens(model(seen.pixels))]}
     maps = {}
     for kind, several in kinds.items():
-        cosines = [Cosines(each, torch.float32).rows(list(seen.anchors)) for each in several]
+        cosines = [cosine_affinity(each, torch.float32).rows(list(seen.anchors)) for each in several]
         if cosines:
             mean = (sum(cosines) / len(cosines)).cpu().numpy()
             maps[kind] = mean.reshape(len(anchors), *seen.grid)
