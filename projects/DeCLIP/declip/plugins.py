@@ -147,7 +147,7 @@ def from_plugins(kind: str) -> dict[str, Any]:
     """Everything of one kind (a field of :class:`Plugin`) that plug-ins add, by name.
 
     >>> sorted(from_plugins("encoders"))
-    ['nano']
+    ['nano', 'nano-clip-12']
 
     Raises:
         ConfigError: a plug-in cannot be had, or two add something of one name.

@@ -68,7 +68,7 @@ def test_a_diffusion_model_completes_the_foundation_models_affinities(tmp_path):
     model = build_distillation(cfg)
     teacher = model.teachers["foundation"]
     assert isinstance(teacher, Completed) and teacher.order is Order.ATTENTION
-    assert teacher.diffusion.options == DiffusionOptions(cells=8, seed=3)
+    assert teacher.diffusion.options == DiffusionOptions(layers=tuple(cfg.MODEL.DIFFUSION.LAYERS), cells=8, seed=3)
     dataset = build_dataset(cfg, model)
     sample = dataset[0, 0]
     assert torch.equal(sample["diffusion"], sample["student"])  # eight pixels per token, both
