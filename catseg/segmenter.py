@@ -53,8 +53,10 @@ class CATSegSegmenter(Segmenter):
     def __init__(self, model: CATSeg, min_size: int = 640, max_size: int = 2560) -> None:
         super().__init__(model.encoder, TestMapper(min_size, max_size, most_pixels=max_size**2))
         self.model = model.eval().requires_grad_(False)
-        embed = ClassEmbeddings(model.class_embeddings.templates, capacity=1)
-        self.embed = KeptEmbeddings(model.encoder, lambda names: embed(model.encoder, names), KEPT_NAMES)
+        templates = model.class_embeddings.templates
+        self.embed = KeptEmbeddings(
+            model.encoder, lambda names: ClassEmbeddings(templates)(model.encoder, names), KEPT_NAMES
+        )
 
     @classmethod
     def load(cls, config: str | Path, weights: str | Path, device: str = "cpu") -> "CATSegSegmenter":

@@ -55,7 +55,7 @@ class Segmenter(ABC):
 
     Images are given as a file's path, a PIL image, H×W×3 uint8 RGB or a 3×H×W RGB tensor in 0..255, of any size, or as
     what :meth:`encode` made of them. Class names hold synonyms, ``"tv; monitor; screen"``, of which the best counts.
-    Threads may ask one segmenter at a time; they name the classes with each question.
+    Several threads may ask one segmenter at the same time, if they name the classes with each question.
 
     Args:
         encoder: whose features are asked; its weights stay as they are.
