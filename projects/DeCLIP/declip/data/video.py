@@ -17,12 +17,12 @@ from d2host.engine.errors import ConfigError, DataError, in_brief
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 """Endings, in lower case, of the files that count as videos."""
 RATE = Fraction(25)  # frames a second, of a video that does not say
-EXTRA = "pip install 'av>=14,<18', or this project with its extra [video]"
+EXTRA = "pip install 'av>=14.1,<19', or this project with its extra [video]"
 
 
 @contextmanager
 def opened_video(path: str | Path) -> Iterator[tuple[Iterator[np.ndarray], Fraction]]:
-    """The frames of a video, H×W×3 uint8 RGB as they are asked for, and how many there are a second.
+    """The frames of a video, H×W×3 uint8 RGB, upright, as they are asked for, and how many there are a second.
 
     Raises:
         ConfigError: PyAV is not installed.
@@ -33,7 +33,9 @@ def opened_video(path: str | Path) -> Iterator[tuple[Iterator[np.ndarray], Fract
         with av.open(str(path)) as video:
             if not video.streams.video:
                 raise DataError(f"video {path} holds no pictures: give another file")
-            frames = (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
+            decoded = video.decode(video=0)
+            # what a turned camera says of its frames is an angle to turn them by, against the clock
+            frames = (np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)) for frame in decoded)
             yield frames, video.streams.video[0].average_rate or RATE
     except av.FFmpegError as error:
         raise DataError(f"video {path} cannot be read ({in_brief(error)}): give another file") from error
@@ -49,6 +51,7 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, rate: Fraction =
 
     Raises:
         ConfigError: PyAV is not installed.
+        DataError: there is no frame.
         OutputError: the file cannot be written.
     """
     av, count = _av(), 0
@@ -61,6 +64,8 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, rate: Fraction =
                 stream.height, stream.width = height, width
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
             video.mux(stream.encode(frame))
+        if not count:
+            raise DataError(f"there is no frame for video {path}: give a video that has some")
         video.mux(stream.encode())
     return count
 
