@@ -13,6 +13,8 @@ def test_weights_of_the_project_say_what_they_are_of(tmp_path):
     path = declip.save_encoder(encoder, tmp_path / "mine.safetensors")
     expected = declip.segment(image, NAMES, "nano").labels
     assert np.array_equal(declip.segment(image, NAMES, path).labels, expected)
+    with pytest.raises(ConfigError, match="are given as weights, too: leave one of them out"):
+        declip.load_segmenter(path, "nano-clip")
 
 
 def test_models_that_are_not_there_are_named(tmp_path):

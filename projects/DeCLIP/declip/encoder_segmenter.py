@@ -113,6 +113,8 @@ def load_segmenter(
             raise ConfigError(f"{path} is a trained model, which has its weights and context: leave these options out")
         return _load_run(path, device)
     if path.suffix == ".safetensors":
+        if weights is not None:
+            raise ConfigError(f"{path} is weights, and {weights} are given as weights, too: leave one of them out")
         name = read_metadata(path).get("model")
         if not name:
             raise CheckpointError(
