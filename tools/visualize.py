@@ -86,7 +86,7 @@ def segmentation(args: argparse.Namespace):
     methods = {}
     for model, *rest in args.model:
         weights, context = (*rest, None, None)[:2]
-        keep(methods, model, rest, load_segmenter(model, weights, context=context, device=args.device))
+        keep(methods, title_of(model, rest), load_segmenter(model, weights, context=context, device=args.device))
     if args.dataset:
         return segmentation_of_dataset(args.dataset, methods, names, args.count)
     return segmentation(image_files(args.images), methods, names)
@@ -105,7 +105,7 @@ def training(args: argparse.Namespace):
 
     runs: dict[str, str] = {}
     for title, folder in args.run:
-        keep(runs, title, [], folder)
+        keep(runs, title, folder)
     return training(runs, args.curves, args.smooth, args.log_scale)
 
 
@@ -117,8 +117,12 @@ def resolution(args: argparse.Namespace):
     for title, *folders in args.results:
         if not folders:
             raise ConfigError(f"--results {title} names no folder: give a title, then a folder, or SIDE=FOLDER of each")
-        sides = dict(_side_and_folder(text) for text in folders)
-        keep(results, title, [], sides)
+        sides: dict[int | None, str] = {}
+        for side, folder in map(_side_and_folder, folders):
+            if side in sides:
+                raise ConfigError(f"--results {title}: {sides[side]} and {folder} are of one size: give SIDE=FOLDER")
+            sides[side] = folder
+        keep(results, title, sides)
     return resolution(results, args.metrics)
 
 
@@ -131,9 +135,9 @@ def models(args: argparse.Namespace) -> dict:
     device, found = resolve_device(args.device), {}
     for name, *rest in args.encoder:
         weights, context = (*rest, None, None)[:2]
-        keep(found, name, rest, build_encoder(name, weights, context).to(device))
+        keep(found, title_of(name, rest), build_encoder(name, weights, context).to(device))
     for name, *rest in args.teacher:
-        keep(found, name, rest, FoundationTeacher(name, *rest[:1]).to(device))
+        keep(found, title_of(name, rest), FoundationTeacher(name, *rest[:1]).to(device))
     if not found:
         raise ConfigError("no model is named: give --encoder NAME WEIGHTS, or --teacher NAME, as often as needed")
     return found
@@ -149,9 +153,13 @@ def image_files(paths: list[Path]) -> list[Path]:
     return images
 
 
-def keep(found: dict, name: str, rest: list[str], value) -> None:
-    """Keep what is drawn by its title: the name of a model, then its weights and context, of a path its last part."""
-    title = ", ".join([Path(name).name or name, *(Path(each).name or each for each in rest)])
+def title_of(name: str, rest: list[str]) -> str:
+    """The name of a model, then its weights and context; of a path its last part."""
+    return ", ".join(Path(each).name or each for each in (name, *rest))
+
+
+def keep(found: dict, title: str, value) -> None:
+    """Keep what is drawn by its title, of which there is one."""
     if title in found:
         raise DataError(f"'{title}' is drawn twice: give each once, or another name")
     found[title] = value

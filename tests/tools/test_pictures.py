@@ -113,6 +113,8 @@ def test_visualize_draws_what_runs_leave(tool, tmp_path):
         (("training", "--run", "a", "a", "--run", "a", "b"), "'a' is drawn twice"),
         (("training", "--run", "a", "gone"), "metrics file gone does not exist"),
         (("resolution", "--results", "a"), "--results a names no folder"),
+        (("resolution", "--results", "a", "b", "c"), "--results a: b and c are of one size: give SIDE=FOLDER"),
+        (("training", "--run", "x/a", "a", "--run", "y/a", "b"), "metrics file a does not exist"),
     ],
 )
 def test_visualize_says_in_one_sentence_what_cannot_be_drawn(options, message, tool, photo):

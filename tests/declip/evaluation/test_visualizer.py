@@ -86,7 +86,7 @@ def test_what_is_drawn_is_no_larger_than_is_seen():
 
 def test_more_rows_than_a_figure_holds_are_refused():
     row = Segmentation(np.zeros((2, 2, 3), np.uint8), {})
-    with pytest.raises(DataError, match="cannot be drawn: choose at most"):
+    with pytest.raises(DataError, match="cannot be drawn: choose 1 to"):
         draw([row] * (MOST_ROWS + 1), ["grass"], COLORS)
 
 

@@ -36,6 +36,12 @@ def test_results_of_regions_say_their_size(regions):
     assert "stuff_mAcc" not in found["DeCLIP: qk, boxes", 128]  # no stuff occurred
 
 
+def test_results_of_regions_are_not_told_another_size(regions):
+    assert read_results("DeCLIP", regions, 64) == read_results("DeCLIP", regions)
+    with pytest.raises(DataError, match="says itself of which sizes it is, none is 96: leave 96= out"):
+        read_results("DeCLIP", regions, 96)
+
+
 def test_results_of_segmentation_are_told_their_size(dense, tmp_path):
     assert read_results("a", dense[64], 64) == {("a: qk", 64): {"nano_val mIoU": 16.0, "nano_val pACC": 50.0}}
     (tmp_path / "catseg.json").write_text(json.dumps({"voc": {"mIoU": 30.0, "IoU-cat": None, "IoU-dog": 1.0}}))

@@ -62,14 +62,19 @@ def paint(image: np.ndarray, sem_seg: np.ndarray, colors: np.ndarray, opacity: f
     return painted.round().astype(np.uint8)
 
 
+def check_rows(count: int) -> None:
+    """Refuse (DataError) a figure of so many images, before any work is done for it."""
+    if not 1 <= count <= MOST_ROWS:
+        raise DataError(f"a figure of {count} images cannot be drawn: choose 1 to {MOST_ROWS}")
+
+
 def draw(rows: Sequence[Segmentation], class_names: Sequence[str], colors: np.ndarray) -> Figure:
     """A figure with one row per image: the image, then its panels; below, the classes that fill most pixels.
 
     Raises:
-        DataError: there are more rows than a figure holds.
+        DataError: there are more rows than a figure holds, or none.
     """
-    if len(rows) > MOST_ROWS:
-        raise DataError(f"a figure of {len(rows)} images cannot be drawn: choose at most {MOST_ROWS}")
+    check_rows(len(rows))
     columns = 1 + max(len(row.panels) for row in rows)
     shapes = [row.image.shape[0] / row.image.shape[1] for row in rows]
     heights = [float(np.clip(shape, *CELL_SHAPES)) for shape in shapes]

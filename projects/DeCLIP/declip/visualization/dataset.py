@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from d2host.engine.errors import DataError
 from declip.data.datasets import dataset_metadata, dataset_records
 from declip.data.reading import LabelFormat, check_same_size, read_image
-from declip.evaluation.visualizer import MOST_ROWS, Segmentation, draw
+from declip.evaluation.visualizer import Segmentation, check_rows, draw
 
 
 def labelled_images(name: str, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -21,8 +20,7 @@ def labelled_images(name: str, count: int) -> Iterator[tuple[np.ndarray, np.ndar
     Raises:
         DataError: the dataset is not registered or incomplete, a figure does not hold as many, or a file is unreadable.
     """
-    if not 1 <= count <= MOST_ROWS:
-        raise DataError(f"a figure of {count} images cannot be drawn: choose 1 to {MOST_ROWS}")
+    check_rows(count)
     records, labels = dataset_records(name), LabelFormat.of(dataset_metadata(name))
     for index in np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int):
         file_name, label_name = records[index]["file_name"], records[index]["sem_seg_file_name"]

@@ -31,7 +31,7 @@ def read_results(title: str, path: str | Path, side: int | None = None) -> Summa
         (curve, side) → metric, such as ``things_mAcc`` or ``nano_val mIoU`` → percent.
 
     Raises:
-        DataError: there are no such results, or the side has to be given.
+        DataError: there are no such results, the side has to be given, or they say another one.
     """
     path = Path(path)
     path = path / RESULTS if os.path.isdir(path) else path
@@ -43,6 +43,8 @@ def read_results(title: str, path: str | Path, side: int | None = None) -> Summa
                 raise DataError(f"results file {path} has a row without 'features' and 'side': {REMEDY}")
             numbers = {name: float(value) for name, value in row.items() if "mAcc" in name and _is_number(value)}
             found[f"{title}: {features}", own] = numbers
+        if found and side is not None and side not in {own for _, own in found}:
+            raise DataError(f"results file {path} says itself of which sizes it is, none is {side}: leave {side}= out")
     else:
         for names, value in _numbers(content):
             *context, dataset, metric = names if len(names) > 1 else ("", "")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from declip.data.palette import class_palette
 from declip.evaluation.style import OKABE_ITO
-from declip.evaluation.visualizer import Segmentation, draw
+from declip.evaluation.visualizer import Segmentation, check_rows, draw
 from declip.segmentation import ImageLike, as_rgb
 from declip.segmenter import Segmenter
 from declip.visualization.dataset import class_colors, labelled_images
@@ -62,7 +62,7 @@ def segmentation(
         colors: of the classes, K×3 in 0..255; None: of up to eight, those that all kinds of colour vision tell apart.
 
     Raises:
-        DataError: see :func:`segmentation_panels`.
+        DataError: see :func:`segmentation_panels`; or there are more images than a figure holds.
 
     >>> import declip
     >>> from declip.visualization import segmentation
@@ -70,6 +70,7 @@ def segmentation(
     >>> image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     >>> segmentation([image], methods, ["grass", "sky", "red ball"]).savefig("segmentation.png")
     """
+    check_rows(len(images))
     rows = segmentation_panels(images, methods, class_names, truths)
     return draw(rows, class_names, palette(len(class_names)) if colors is None else colors)
 
