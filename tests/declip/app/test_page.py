@@ -1,7 +1,10 @@
 """The page as a browser and as a program meet it."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -10,7 +13,9 @@ from nanoworld.world import render_scene
 
 gradio = pytest.importorskip("gradio", reason="the page needs gradio (extra [demo])")
 
+from d2host.engine.errors import DataError  # noqa: E402
 from declip.app import Limits, serve  # noqa: E402
+from declip.app.page import background_of, place_of  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -68,6 +73,26 @@ def test_programs_get_the_legend(ask, files):
 def test_programs_are_refused_in_one_sentence(name, names, sentence, ask, files):
     with pytest.raises(Exception, match=re.escape(sentence)):
         ask(files / name, names)
+
+
+@pytest.mark.parametrize("place", [(None, 50), (50, None), (-1, 50), (50, 101), (float("nan"), 0)])
+def test_a_place_outside_the_picture_is_refused(place):
+    assert place_of(0, 100) == (0, 1)
+    with pytest.raises(DataError, match="give them from 0 to 100"):
+        place_of(*place)
+
+
+def test_an_empty_probability_is_no_background():
+    assert background_of(None, " ") is None and background_of(0, "wall") == "wall" and background_of(0.5, None) == 0.5
+    with pytest.raises(DataError, match="choose one"):
+        background_of(0.5, "wall")
+
+
+@pytest.mark.slow
+def test_the_files_of_examples_go_with_the_process(tmp_path):
+    program = "from declip.app import serve; serve(['nano'], device='cpu', port=0, block=False)"
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}, check=True)
+    assert not list(tmp_path.glob("declip-page-*"))
 
 
 def test_no_file_of_the_server_can_be_read(address):

@@ -23,3 +23,5 @@ def test_attention_is_that_of_dense_features_where_they_have_their_own():
     }
     assert last["qk"]["attention"].values.sum() == pytest.approx(1, abs=1e-4)  # of patches among patches
     assert last["vanilla"]["attention"].values.sum() < 1 - 1e-4  # some of it on the class token
+    texts = {context: maps["attention"].text for context, maps in last.items()}
+    assert texts["qk"].endswith("for dense features") and texts["vanilla"].endswith("as CLIP has it")

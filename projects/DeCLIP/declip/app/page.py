@@ -41,10 +41,6 @@ CSS = """
 }
 .point figcaption { margin-top: 0.4rem; font-size: 0.9rem; color: var(--body-text-color); opacity: 0.8; }
 """
-EXPLANATIONS = {
-    "attention": "Attention: where the patch at this place looks in the last block",
-    "correlation": "Correlation: which patches mean the same as the one at this place",
-}
 
 
 @contextmanager
@@ -124,7 +120,7 @@ def build_page(desk: Desk, examples: Sequence[PluginExample], folder: Path, note
 
         def explain(upload, title, x, y):
             with sentences():
-                return point_html(desk, title, read_upload(desk, upload), (x / 100, y / 100))
+                return point_html(desk, title, read_upload(desk, upload), place_of(x, y))
 
         def explain_clicked(upload, title, event: gr.EventData):
             return explain(upload, title, 100 * event.x, 100 * event.y)
@@ -172,7 +168,18 @@ def answer(desk: Desk, title: str, pixels: np.ndarray, text: str | None, backgro
     return result_html(result, f"{title}, {time.perf_counter() - started:.2f} s")
 
 
-def background_of(probability: float, words: str | None) -> Background | None:
+def place_of(across: float | None, down: float | None) -> tuple[float, float]:
+    """A place in percent of width and height as shares of them.
+
+    Raises:
+        DataError: a number is missing, or not in 0 to 100.
+    """
+    if across is None or down is None or not (0 <= across <= 100 and 0 <= down <= 100):
+        raise DataError("a place has two numbers, percent of the width and of the height: give them from 0 to 100")
+    return across / 100, down / 100
+
+
+def background_of(probability: float | None, words: str | None) -> Background | None:
     """What makes a place ``other``, of which one is given at most.
 
     Raises:
@@ -181,22 +188,22 @@ def background_of(probability: float, words: str | None) -> Background | None:
     words = (words or "").strip()
     if probability and words:
         raise DataError("'other' is given by a probability and by words: choose one")
-    return words or float(probability) or None
+    return words or float(probability or 0) or None
 
 
 def point_html(desk: Desk, title: str, pixels: np.ndarray, place: tuple[float, float]) -> str:
     """What a model's encoder makes of a place, as HTML."""
     figures = []
     mark = f'<span class="mark" style="left: {100 * place[0]:.2f}%; top: {100 * place[1]:.2f}%"></span>'
-    for name, found in maps_at(desk.segmenter(title).encoder, pixels, place).items():
-        picture = f'<img alt="{escape(EXPLANATIONS[name])}" src="{data_uri(found.overlay(), "PNG")}">'
-        caption = f"<figcaption>{escape(EXPLANATIONS[name])} ({escape(title)})</figcaption>"
+    for found in maps_at(desk.segmenter(title).encoder, pixels, place).values():
+        picture = f'<img alt="{escape(found.text)}" src="{data_uri(found.overlay(), "PNG")}">'
+        caption = f"<figcaption>{escape(found.text)} ({escape(title)})</figcaption>"
         figures.append(f'<figure><div class="map">{picture}{mark}</div>{caption}</figure>')
     return f'<div class="point">{"".join(figures)}</div>'
 
 
 def write_examples(examples: Sequence[PluginExample], folder: Path) -> list[list[str]]:
-    """Examples as rows of a file and names, for ``gr.Examples``."""
+    """Examples as rows of a file and names, for ``gr.Dataset``."""
     from PIL import Image
 
     rows = []

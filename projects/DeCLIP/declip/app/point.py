@@ -13,8 +13,10 @@ LONGEST_SIDE = 1024  # of what is sent to a browser, pixels
 
 
 def maps_at(encoder: DenseCLIP, pixels: np.ndarray, place: tuple[float, float]) -> dict[str, Heatmap]:
-    """Maps of one place, over the patches: ``attention`` in the last block, as dense features have it, and
-    ``correlation`` of the features themselves.
+    """Maps of one place, over the patches: ``attention`` and ``correlation``; their texts say what they show.
+
+    Attention is what dense features come from, or, of a context that has none of its own, that of the last block as
+    CLIP has it.
 
     Args:
         encoder: in evaluation mode.
@@ -30,8 +32,13 @@ def maps_at(encoder: DenseCLIP, pixels: np.ndarray, place: tuple[float, float]) 
     height, width = pixels.shape[:2]
     anchor = min(place[0] * width, width - 1), min(place[1] * height, height - 1)
     attention = attention_maps(encoder, pixels, [anchor], layers=[-1]).maps
-    last = attention.get(CONTEXT, next(iter(attention.values())))
-    correlation = correlation_maps(encoder, pixels, [anchor]).maps[CONTENT]
-    maps = {"attention": last[-1], "correlation": correlation[-1]}
+    own = CONTEXT in attention
+    last = attention[CONTEXT] if own else next(iter(attention.values()))
+    purpose = "for dense features" if own else "as CLIP has it"
+    looks = f"where the patch at this place looks in the last block, {purpose}"
+    alike = correlation_maps(encoder, pixels, [anchor]).maps[CONTENT]
     shown = resize_image(pixels, fitted((height, width), LONGEST_SIDE))
-    return {name: Heatmap(shown, values, name) for name, values in maps.items()}
+    return {
+        "attention": Heatmap(shown, last[-1], f"Attention: {looks}"),
+        "correlation": Heatmap(shown, alike[-1], "Correlation: which patches mean the same as the one at this place"),
+    }

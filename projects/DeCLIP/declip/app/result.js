@@ -41,7 +41,8 @@ function show() {
 
 function place(event) {
   const box = event.target.getBoundingClientRect();
-  return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
+  const share = (value) => Math.min(Math.max(value, 0), 1); // a border of a fraction of a pixel lies outside
+  return { x: share((event.clientX - box.left) / box.width), y: share((event.clientY - box.top) / box.height) };
 }
 
 element.addEventListener("input", (event) => {

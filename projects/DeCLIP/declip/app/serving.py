@@ -1,9 +1,10 @@
 """The page's server, and what it may do: everything stays on the machine unless it is asked for otherwise."""
 
 import os
-import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,8 +62,9 @@ def serve(
     with open(cbook.get_sample_data(PHOTO[0], asfileobj=False), "rb") as file:
         offered.append(PluginExample(read_image(file, name=PHOTO[0]), PHOTO[1]))
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none of the network's
-    folder = Path(tempfile.mkdtemp(prefix="declip-page-"))
-    page = build_page(desk, offered, folder, NANO_NOTE if "nano" in encoders else "")
+    folder = TemporaryDirectory(prefix="declip-page-")
+    page = build_page(desk, offered, Path(folder.name), NANO_NOTE if "nano" in encoders else "")
+    weakref.finalize(page, folder.cleanup)  # with the page, at the latest when the process ends
     page.queue(max_size=QUEUED, default_concurrency_limit=AT_ONCE)
     try:
         _, address, public = page.launch(
