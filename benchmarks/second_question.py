@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Asking about an image again: the first question, the same with other words, and with words that were asked before.
 
 The baseline is the first question, which encodes the image. Names are embedded before it, so that the image alone is

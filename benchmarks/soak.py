@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A server's memory over many questions with changing vocabularies, asked by several threads.
 
 Every question draws its classes from a thousand names and its image from fifty, more than what is kept of either.

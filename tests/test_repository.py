@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -28,6 +29,14 @@ def test_the_code_is_linted_and_formatted(command):
         [sys.executable, "-m", "ruff", *command, "."], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_command_lines_can_be_called_as_documentation_does():
+    files = [file for room in ("tools", "datasets", "benchmarks") for file in sorted((REPOSITORY / room).rglob("*.py"))]
+    commands = [file for file in files if file.read_text().startswith("#!")]
+    assert not [file.name for file in commands if not os.access(file, os.X_OK)]
+    called = {file.name for file in files if '"__main__"' in file.read_text()} - {"peer_catseg.py", "peer_declip.py"}
+    assert called == {file.name for file in commands}
 
 
 def test_every_package_is_installed():
