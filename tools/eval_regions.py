@@ -20,7 +20,7 @@ METHODS = ("boxes", "masks", "crops")  # of declip.evaluation.regions.RegionMeth
 
 def main(args: argparse.Namespace) -> None:
     """One process of a run."""
-    from d2host import setup_logger
+    from d2host import comm, setup_logger
     from d2host.engine.precision import choose_precision
     from declip.data.root import dataset_root
     from declip.evaluation.options import load_encoder
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     from declip.models.templates import Templates
 
     for name in ("d2host", "declip"):
-        setup_logger(str(args.output), name=name)
+        setup_logger(str(args.output), distributed_rank=comm.get_rank(), name=name)
     regions = load_region_set(args.regions, str(args.image_root or ""), dataset_root(), str(args.panoptic_root or ""))
     encoder, contexts = load_encoder(args)
     options = RegionOptions(

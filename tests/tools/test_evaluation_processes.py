@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(__file__).parent / "evaluation_program.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 def test_two_processes_leave_what_one_does(environment, tiny_config, tmp_path):
@@ -29,3 +32,15 @@ def test_two_processes_leave_what_one_does(environment, tiny_config, tmp_path):
     ):
         assert wanted in names
     assert sum(name.startswith("dense/qk/nano_val/predictions/") for name in names) == 7
+
+
+@pytest.mark.slow
+def test_each_process_of_a_command_has_a_log_of_its_own(environment, tmp_path):
+    options = ["--encoder", "nano", "--weights", "nano-clip", "--methods", "boxes", "--prompts", "name"]
+    options += ["--max-images", "2", "--num-gpus", "2", "--output", tmp_path]
+    command = [sys.executable, TOOLS / "eval_regions.py", *options]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("in percent:") == 1
+    assert (tmp_path / "log.txt").read_text().count("in percent:") == 1
+    assert "in percent:" not in (tmp_path / "log.txt.rank1").read_text()
