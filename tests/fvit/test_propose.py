@@ -43,7 +43,7 @@ def test_boxes_lie_in_their_images_the_likeliest_first(run, images):
         assert boxes.shape == (MOST, 4) and (boxes >= 0).all()
         assert (boxes[:, [0, 2]] <= width + 1e-4).all() and (boxes[:, [1, 3]] <= height + 1e-4).all()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
-    (first,) = propose_regions(model, list_images(str(images))[:1], 3)
+    (first,) = propose_regions(model, [list_images(str(images))[0]], 3)
     assert (first[2] == found[0][2][:3]).all()
 
 
@@ -57,3 +57,13 @@ def test_a_run_writes_the_proposals_of_a_folder(run, images, run_here, repositor
     proposals = load_proposals(tmp_path / "boxes.npz")
     for name, (height, width), boxes in propose_regions(model, list_images(str(images)), MOST):
         assert proposals.of(name) == pytest.approx(boxes / [width, height, width, height], abs=1e-5)
+
+
+def test_images_of_one_name_are_refused_before_any_is_looked_at(run, images, run_here, repository, tmp_path):
+    (images / "more").mkdir()
+    (images / "more/a.png").write_bytes((images / "a.png").read_bytes())
+    done = run_here(
+        repository / "tools/write_proposals.py",
+        *("--model", run[0], "--images", images, "--output", tmp_path / "boxes.npz"),
+    )
+    assert done.returncode == 2 and "name image a.png twice" in done.stderr, done.stderr
