@@ -9,9 +9,9 @@ from d2host.engine.errors import ConfigError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_every_config_of_the_project_loads():
+def test_every_config_of_a_segmenter_loads():
     recipes = (file for folder in config_folders() for file in folder.glob("*.yaml"))
-    files = sorted(file for file in recipes if not file.name.startswith(("distill", "nano")))
+    files = sorted(file for file in recipes if not file.name.startswith(("distill", "nano", "fvit")))
     assert len(files) >= 13
     for file in files:
         assert get_catseg_cfg(file).MODEL.META_ARCHITECTURE == "CATSeg"

@@ -34,7 +34,7 @@ def test_templates_are_what_they_say():
     assert Templates.PHOTO.functions[0]("cat") == "a photo of a cat"
     assert Templates.NAME.functions[0]("cat") == "cat"
     assert Templates("single").functions[0]("cat") == "A photo of a cat in the scene"
-    assert [templates.num_prompts for templates in Templates] == [80, 1, 1, 1]
+    assert [templates.num_prompts for templates in Templates] == [80, 1, 1, 1, 63]
 
 
 def test_the_cache_knows_names_templates_and_weights(encoder, tmp_path):
