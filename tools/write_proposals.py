@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> None:
     from d2host import build_model
     from d2host.engine.atomic import replacing
     from d2host.engine.checkpoint_file import load_weights
-    from declip.data.detection.proposals import write_proposals
+    from declip.data.detection.proposals import check_names, known_as, write_proposals
     from declip.data.image_sources import list_images
     from declip.data.root import dataset_root
     from fvit.config import get_fvit_cfg
@@ -29,9 +29,10 @@ def main(args: argparse.Namespace) -> None:
 
     weights = args.weights or args.model / "model_final.pth"
     options = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", args.device]
+    images = list_images(str(args.images), str(args.image_root or ""), dataset_root())
+    check_names([known_as(image.path) for image in images], f"the images of {args.images}")
     model = build_model(get_fvit_cfg(args.model / "config.yaml", options))
     load_weights(weights, model)
-    images = list_images(str(args.images), str(args.image_root or ""), dataset_root())
     with replacing(args.output) as temporary:
         number = write_proposals(temporary, propose_regions(model, images, args.most))
     print(f"{args.output}: proposals for {number} images")

@@ -57,3 +57,13 @@ def test_a_run_writes_the_proposals_of_a_folder(run, images, run_here, repositor
     proposals = load_proposals(tmp_path / "boxes.npz")
     for name, (height, width), boxes in propose_regions(model, list_images(str(images)), MOST):
         assert proposals.of(name) == pytest.approx(boxes / [width, height, width, height], abs=1e-5)
+
+
+def test_images_of_one_name_are_refused_before_any_is_looked_at(run, images, run_here, repository, tmp_path):
+    (images / "more").mkdir()
+    (images / "more/a.png").write_bytes((images / "a.png").read_bytes())
+    done = run_here(
+        repository / "tools/write_proposals.py",
+        *("--model", run[0], "--images", images, "--output", tmp_path / "boxes.npz"),
+    )
+    assert done.returncode == 2 and "name image a.png twice" in done.stderr, done.stderr

@@ -30,10 +30,8 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
     """
     require_test_sets(cfg)
     loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
-    folder, tasks = (
-        Path(cfg.OUTPUT_DIR) / "inference",
-        ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",),
-    )
+    folder = Path(cfg.OUTPUT_DIR) / "inference"
+    tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",)
     precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
     results = {}
     for name, loader in loaders.items():

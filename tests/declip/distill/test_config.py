@@ -36,7 +36,7 @@ IMPOSSIBLE = {
     "nothing of the student": (["MODEL.DISTILL.ENSEMBLE_ALPHA", "0.0"], "MODEL.DISTILL.ENSEMBLE_ALPHA is 0.0"),
     "proposals nobody learns from": (
         ["DATASETS.PROPOSALS", "boxes.npz", "MODEL.DISTILL.TERMS", "['context']"],
-        "DATASETS.PROPOSALS is 'boxes.npz', but only the term 'content' learns from them",
+        "DATASETS.PROPOSALS is 'boxes.npz', but only the terms 'content' and 'region_correlation' learn from them",
     ),
     "temperature": (
         ["MODEL.DISTILL.CONTEXT.TEMPERATURE", "0.0"],

@@ -13,5 +13,6 @@ def normalise(folder):
     part = (whole[:2], whole[2:])[rank].clone().requires_grad_()
     norm = SyncBatchNorm(whole.shape[1])
     (norm(part) * (weight[:2], weight[2:])[rank]).sum().backward()
+    assert norm(whole[:0]).shape == whole[:0].shape  # of no process anything: nothing is learned of it
     content = [part.grad, norm.weight.grad, norm.running_mean, norm.running_var]
     torch.save(content, folder / f"{rank}.pt")

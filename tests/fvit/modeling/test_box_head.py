@@ -50,3 +50,13 @@ def test_a_fixed_temperature_holds_in_evaluation_alone():
     learned = head(regions, texts)[0]
     head.eval()
     torch.testing.assert_close(2 * head(regions, texts)[0], learned)
+
+
+def test_mixed_precision_does_not_round_cosines():
+    torch.manual_seed(0)
+    head = BoxHead(channels=4, size=3, embed_dim=64, convs=1).eval()
+    regions, texts = torch.randn(5, 4, 3, 3), F.normalize(torch.randn(6, 64), dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, _ = head(regions, texts)
+        names = F.normalize(head.name(head.shared(regions)).float(), dim=1)
+    torch.testing.assert_close(logits, 50 * names @ texts.T)

@@ -70,3 +70,12 @@ def test_an_image_without_objects_teaches_background():
     targets = [{"boxes": torch.zeros(0, 4)}, {"boxes": torch.tensor([[10.0, 10, 60, 60]])}]
     _, losses = network(norm_layer=SyncBatchNorm).train()(images, maps, targets)
     assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_mixed_precision_does_not_round_boxes():
+    images, maps = inputs()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        boxes, _ = network().eval()(images, maps)
+    assert all(each.dtype is torch.float32 for each in boxes)
+    corners = boxes[0][boxes[0] > 64]
+    assert (corners != corners.bfloat16()).any()

@@ -67,3 +67,12 @@ def test_objects_are_proposals_to_learn_from():
     objects = torch.tensor([[0.0, 0, 40, 40]])
     sample = RegionSampler(8)(torch.zeros(0, 4), objects, torch.tensor([2]), 5)
     assert torch.equal(sample.boxes, objects) and sample.labels.tolist() == [2]
+
+
+def test_mixed_precision_does_not_round_boxes():
+    torch.manual_seed(0)
+    values = torch.randn(1, 3, 160, 160).bfloat16()
+    boxes, pooler = [torch.tensor([[301.3, 402.1, 333.3, 420.7]])], RegionPooler([4], size=7)
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = pooler([values], boxes)
+    torch.testing.assert_close(pooled, pooler([values.float()], boxes))

@@ -121,3 +121,14 @@ def test_results_of_other_weights_are_others(tmp_path, monkeypatch):
 def test_an_encoder_without_a_segmenter_has_no_table_of_segmenters():
     with pytest.raises(ConfigError, match="encoder 'nano-clip-12' has no config for a segmenter"):
         SUBJECTS["nano-clip-12"].config(RowKind.SEGMENTER)
+
+
+def test_an_encoder_that_rows_share_is_distilled_once_before_any_of_them(tmp_path):
+    body = """(folder / "inference").mkdir()
+values = {"AP50_novel": 1.0, "AP50_base": 2.0, "AP50": 3.0}
+(folder / "inference/results.json").write_text(json.dumps({"nano_det_final": {"bbox": values}}))"""
+    (tmp_path / "train_declip.py").write_text(TOOL.format(key="OUTPUT_DIR", name="train_declip", body=""))
+    row = Row("F-ViT", RowKind.DETECTOR, encoder=Row("distilled", RowKind.DISTILLED))
+    runs(tmp_path, body).evaluate_all([row], seeds=range(3), jobs=3)
+    calls = (tmp_path / "runs/calls.txt").read_text().splitlines()
+    assert calls == ["train_declip", *["train_net"] * 3]

@@ -208,10 +208,10 @@ def check_config(cfg: CfgNode) -> None:
             "MODEL.DIFFUSION.NAME is given, but only the term 'context' learns from affinities: add it to "
             "MODEL.DISTILL.TERMS, or leave the name empty"
         )
-    if cfg.DATASETS.PROPOSALS and "content" not in cfg.MODEL.DISTILL.TERMS:
+    if cfg.DATASETS.PROPOSALS and not {"content", "region_correlation"} & {*cfg.MODEL.DISTILL.TERMS}:
         raise ConfigError(
-            f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', but only the term 'content' learns from them: add it "
-            "to MODEL.DISTILL.TERMS, or leave the proposals out"
+            f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', but only the terms 'content' and 'region_correlation' "
+            "learn from them: add one to MODEL.DISTILL.TERMS, or leave the proposals out"
         )
     distill, context = cfg.MODEL.DISTILL, ContextType(cfg.MODEL.ENCODER.CONTEXT)
     if "context" in distill.TERMS and distill.CONTEXT.FEATURE == "context" and not context.decoupled:

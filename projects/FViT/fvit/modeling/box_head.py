@@ -11,6 +11,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 
 from fvit.modeling.norm import SyncBatchNorm
+from fvit.modeling.scores import cosines
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))  # one over the standard deviations of deltas
 
@@ -64,7 +65,7 @@ class BoxHead(nn.Module):
         shared = self.shared(regions)
         names = F.normalize(self.name(shared).float(), dim=1)
         temperature = self.temperature if self.training or not self.fixed_temperature else self.fixed_temperature
-        return temperature * (names @ texts.T), self.place(shared).float()
+        return temperature * cosines(names, texts), self.place(shared).float()
 
 
 def classification_loss(logits: Tensor, labels: Tensor, background_weight: float, unused: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from fvit.modeling.mask_head import MaskHead, mask_targets, paste_masks
 from fvit.modeling.proposals import ProposalNetwork
 from fvit.modeling.pyramid import Pyramid, pyramid_strides
 from fvit.modeling.regions import MASK_REGION, REGION, RegionPooler, RegionSampler
-from fvit.modeling.scores import Ensemble, Selection, clip_features
+from fvit.modeling.scores import Ensemble, Selection, clip_features, cosines
 from fvit.modeling.texts import ClassTexts
 
 BACKGROUND = "background"  # its text is compared with like any class's
@@ -162,7 +162,7 @@ class FViT(nn.Module):
         regions = clip_features(F.normalize(dense.float(), dim=1), proposals, self.backbone.stride)
         taught = {name for index, name in enumerate(self.classes) if index not in self.untaught}
         novel = torch.tensor([name not in taught for name in self.vocabulary], device=self.device)
-        scores = self.ensemble(logits, regions @ texts.T, novel).split(counts)
+        scores = self.ensemble(logits, cosines(regions, texts), novel).split(counts)
         boxes = CODER.decode_single(deltas, torch.cat(proposals)).split(counts)
         results = []
         for index, sample in enumerate(batched_inputs):

@@ -21,6 +21,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         count = values.new_tensor([values.numel() / values.shape[1]])
         sums = torch.cat([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3)), count])
         *moments, count = sum_over_processes(sums).split([x.shape[1], x.shape[1], 1])
+        if not count:  # no process has anything to normalise, such as regions of objects where no image has one
+            return x * self.weight[:, None, None] + self.bias[:, None, None]
         mean, square = (moment / count for moment in moments)
         variance = (square - mean.square()).clamp(min=0)
         with torch.no_grad():

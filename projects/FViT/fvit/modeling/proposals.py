@@ -65,6 +65,16 @@ class AnchorMatcher(Matcher):
         matches[anchors] = all_matches[anchors]
 
 
+class Head(RPNHead):
+    """torchvision's head, whose answers are float32 whatever it computes in: anchors take their type, and bf16 would
+    round corners of boxes to four pixels."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness B×3×h×w and deltas B×12×h×w of each level."""
+        objectness, deltas = super().forward(x)
+        return [each.float() for each in objectness], [each.float() for each in deltas]
+
+
 class ProposalNetwork(RegionProposalNetwork):
     """torchvision's network with two convolutions, by F-ViT's rules; its loss of boxes is L1.
 
@@ -88,7 +98,7 @@ class ProposalNetwork(RegionProposalNetwork):
         iou: float = 0.7,
         samples: int = 256,
     ) -> None:
-        head = RPNHead(channels, len(RATIOS), conv_depth=2)
+        head = Head(channels, len(RATIOS), conv_depth=2)
         if norm_layer:
             convolve = [Conv2dNormActivation(channels, channels, norm_layer=norm_layer) for _ in range(2)]
             head.conv = nn.Sequential(*convolve)

@@ -43,15 +43,15 @@ class RegionPooler(nn.Module):
         return levels.clamp(0, len(self.strides) - 1).long()
 
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """N×C×R×R features of each image's boxes, in the order of images and boxes."""
-        every, counts = torch.cat(list(boxes)), torch.tensor([len(each) for each in boxes])
+        """N×C×R×R features of each image's boxes, float32, in the order of images and boxes."""
+        every, counts = torch.cat(list(boxes)).float(), torch.tensor([len(each) for each in boxes])
         image = torch.arange(len(boxes)).repeat_interleave(counts).to(every)
         regions, levels = torch.cat([image[:, None], every], dim=1), self.levels(every)
         features, places = [], []
         for level, stride in enumerate(self.strides):
             (here,) = torch.where(levels == level)
-            boxes_here = regions[here].to(maps[level])
-            features.append(roi_align(maps[level], boxes_here, self.size, 1 / stride, aligned=True))
+            pixels = maps[level].float()  # of the boxes' type, and these lose pixels in any lower one
+            features.append(roi_align(pixels, regions[here], self.size, 1 / stride, aligned=True))
             places.append(here)
         pooled = torch.cat(features)[torch.cat(places).argsort()]
         return pooled.contiguous(memory_format=torch.channels_last)  # faster to convolve, where maps are small and many

@@ -13,6 +13,12 @@ from torch import Tensor
 from torchvision.ops import batched_nms, roi_align
 
 
+def cosines(features: Tensor, texts: Tensor) -> Tensor:
+    """Of unit vectors N×C with K×C, float32 under mixed precision, too: temperatures multiply what it would round."""
+    with torch.autocast(features.device.type, enabled=False):
+        return features @ texts.T
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """The geometric mean of both opinions, in which CLIP counts more for classes that training never named.

@@ -105,9 +105,14 @@ class Runs:
     def evaluate_all(self, rows: Iterable[Row], seeds: Sequence[int], jobs: int = 1) -> None:
         """Run rows with their seeds, each once, ``jobs`` at a time; :meth:`evaluate` then only remembers.
 
+        Encoders that rows share come first: two rows at a time would train one in the same folder.
+
         Raises:
             DeclipError: a command line failed; those under way are finished, others not begun.
         """
+        rows = list(rows)
+        for encoder in dict.fromkeys(row.encoder for row in rows if row.encoder):
+            self._distilled(encoder, 0)
         needed = {(row.kind, row.options, row.encoder, seed): row for row in rows for seed in row.seeds_of(seeds)}
         with ThreadPoolExecutor(jobs) as pool:
             pending = [pool.submit(self.evaluate, row, seed) for (*_, seed), row in needed.items()]
@@ -129,7 +134,7 @@ class Runs:
                 folder = self.folder / f"original-{row.options[0].replace(':', '-')}"
                 return self._evaluate_encoder(self.subject.weights, row.options[0], folder)
             case RowKind.DISTILLED:
-                folder = self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
+                folder = self._distilled(row, seed)
                 return self._evaluate_encoder(str(folder / "declip.safetensors"), None, folder)
             case RowKind.SEGMENTER:
                 results = self.segmenter_output(row, seed).with_name("results.json")
@@ -137,8 +142,8 @@ class Runs:
             case RowKind.DETECTOR:
                 more = ("DATASETS.TEST", f"('{self.detection}',)")
                 if row.encoder:
-                    encoder = self._training("train_declip.py", row.encoder, 0, ("TEST.EVAL_PERIOD", "0"))
-                    more = (*more, "MODEL.ENCODER.WEIGHTS", str(encoder / "declip.safetensors"))
+                    weights = self._distilled(row.encoder, 0) / "declip.safetensors"
+                    more = (*more, "MODEL.ENCODER.WEIGHTS", str(weights))
                 folder = self._training("train_net.py", row, seed, more)
                 results = folder / "inference" / "results.json"
                 return {name: read_result(results, self.detection, "bbox", name) for name in DETECTED}
@@ -148,6 +153,10 @@ class Runs:
         more = ("DATASETS.TEST", f"('{self.dataset}',)", "TEST.VISUALIZE", "0", "TEST.SAVE_PREDICTIONS", "True")
         folder = self._training("train_net.py", row, seed, more)
         return folder / "inference" / self.dataset
+
+    def _distilled(self, row: Row, seed: int) -> Path:
+        """Folder of a finished distillation."""
+        return self._training("train_declip.py", row, seed, ("TEST.EVAL_PERIOD", "0"))
 
     def _training(self, tool: str, row: Row, seed: int, more: Sequence[str]) -> Path:
         """Folder of a finished training."""

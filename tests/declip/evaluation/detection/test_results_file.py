@@ -83,3 +83,18 @@ def test_the_program_prints_a_table(tmp_path, run_here, repository):
     )
     assert done.returncode == 0 and re.search(r"AP50 +\| +100\.00", done.stdout), done.stdout + done.stderr
     assert (tmp_path / "out/per_class_bbox.csv").is_file()
+
+
+POLYGON = [[10, 10, 40, 10, 40, 30, 10, 30]]
+
+
+def test_masks_may_be_polygons_and_have_to_be_of_their_image(tmp_path):
+    path, annotation = tmp_path / "results.json", {**records()[0]["annotations"][0], "segmentation": POLYGON}
+    masked = [{**records()[0], "annotations": [annotation]}]
+    chosen = DetectionEvaluator(masked, ["cat", "dog"], category_ids=IDS, tasks=("segm",))
+    path.write_text(json.dumps([{**RIGHT, "segmentation": POLYGON}]))
+    add_results(chosen, path)
+    assert chosen.evaluate()["segm"]["AP"] == pytest.approx(100)
+    path.write_text(json.dumps([{**RIGHT, "segmentation": {"size": [4, 6], "counts": [24]}}]))
+    with pytest.raises(DataError, match=r"its mask is of \[4, 6\] pixels, its image of \[100, 120\]"):
+        add_results(chosen, path)

@@ -92,6 +92,9 @@ def test_what_maps_depend_on_is_in_the_fingerprint():
     for options in [*changed, {"seed": 1}, {"vae": tiny_vae()}, {"unet": tiny_unet()}]:
         assert diffusion(**options).fingerprint() != base, options
     assert diffusion().to(torch.bfloat16).fingerprint() != base
+    other = diffusion()
+    other.prompt += 1
+    assert other.fingerprint() != base
 
 
 REFUSED = {

@@ -84,6 +84,20 @@ def known_as(name: str) -> str:
     return PurePath(name.replace(".tar:", ".tar/")).name
 
 
+def check_names(names: Sequence[str], source: str) -> None:
+    """Refuse images that cannot be told apart.
+
+    Args:
+        names: their files' names.
+        source: where they are from, for the message.
+
+    Raises:
+        DataError: two images have one name.
+    """
+    if repeated := twice(names):
+        raise DataError(f"{source} name image {repeated[0]} twice: images are known by their file's name")
+
+
 def draw_proposals(
     rng: np.random.Generator, boxes: np.ndarray, size: tuple[int, int], patch: int, most: int
 ) -> np.ndarray:
@@ -141,8 +155,7 @@ def load_proposals(path: str | Path) -> Proposals:
     """
     read = _read_json if Path(path).suffix.lower() == ".json" else _read_arrays
     names, counts, boxes = read(path)
-    if repeated := twice(names):
-        raise DataError(f"proposals {path} name image {repeated[0]} twice: images are known by their file's name")
+    check_names(names, f"proposals {path}")
     if not names:
         raise DataError(f"proposals {path} are of no image: {REMEDY}")
     tolerance = 1e-3  # of rounding to pixels

@@ -32,7 +32,8 @@ class DetectionEvaluator(DatasetEvaluator):
     On a federated dataset (LVIS) an image says which classes were looked for: detections of others count for nothing,
     and are dropped when they come, so that memory holds a small part of them.
 
-    With an output folder it leaves ``results.json`` and ``per_class.csv`` there.
+    With an output folder it leaves ``results.json`` there, and a table of all classes for each task, such as
+    ``per_class_bbox.csv``.
 
     Args:
         records: dataset dicts, see :data:`declip.data.detection.datasets.Records`.

@@ -12,6 +12,7 @@ from declip.data.detection.annotations import OBJECT
 from declip.data.detection.datasets import image_ids
 from declip.data.records import IDENTIFIER, Rule, fault_in, is_number
 from declip.data.text_files import read_json
+from declip.evaluation.detection.columns import run_lengths
 from declip.evaluation.detection.evaluator import DetectionEvaluator
 
 REMEDY = "give one in COCO's results format"
@@ -39,6 +40,7 @@ def add_results(evaluator: DetectionEvaluator, path: str | Path) -> None:
         raise DataError(f"results file {path} holds a {type(content).__name__}, not a list of detections: {REMEDY}")
     by_image: Mapping[Any, list[dict]] = defaultdict(list)
     masks, known = "segm" in evaluator.tasks, set(image_ids(evaluator.records))
+    sizes = {record["image_id"]: (record["height"], record["width"]) for record in evaluator.records} if masks else {}
     for position, each in enumerate(content):
         fault = fault_in(each, _RESULT)
         if not fault and each["category_id"] not in evaluator.category_ids:
@@ -47,6 +49,8 @@ def add_results(evaluator: DetectionEvaluator, path: str | Path) -> None:
             fault = f"it is of image {each['image_id']}, which the dataset lacks"
         if not fault and each.get("segmentation" if masks else "bbox") is None:
             fault = f"it has no '{'segmentation' if masks else 'bbox'}'"
+        if not fault and masks:
+            fault = _fault_in_mask(each["segmentation"], *sizes[each["image_id"]])
         if fault:
             raise DataError(f"results file {path}, detection {position}: {fault}: {REMEDY}, of this dataset")
         by_image[each["image_id"]].append(each)
@@ -56,5 +60,11 @@ def add_results(evaluator: DetectionEvaluator, path: str | Path) -> None:
         labels = np.array([evaluator.category_ids[each["category_id"]] for each in found], np.int32)
         rows = evaluator.counted(number, scores, labels)
         boxes = np.array([found[row].get("bbox") or (0, 0, 0, 0) for row in rows], np.float64).reshape(-1, 4)
-        codes = [found[row]["segmentation"] for row in rows] if masks else []
+        codes = [run_lengths(found[row]["segmentation"], *sizes[number]) for row in rows] if masks else []
         evaluator.add(number, boxes, scores[rows], labels[rows], codes)
+
+
+def _fault_in_mask(segmentation: list | Mapping, height: int, width: int) -> str:
+    if isinstance(segmentation, Mapping) and list(segmentation["size"]) != [height, width]:
+        return f"its mask is of {segmentation['size']} pixels, its image of {[height, width]}"
+    return ""

@@ -148,7 +148,9 @@ class DiffusionAttention(nn.Module):
         """All that maps depend on besides the image, for a cache."""
         options = self.options
         digest = hashlib.sha256()
-        for name, tensor in self.state_dict().items():
+        level = self.scheduler.alphas_cumprod[self.timestep.cpu()]
+        given = {"noise": level} if self.prompt is None else {"noise": level, "prompt": self.prompt}
+        for name, tensor in {**self.state_dict(), **given}.items():
             digest.update(name.encode() + tensor.flatten()[:SAMPLE].float().cpu().numpy().tobytes())
         return {
             "weights": digest.hexdigest()[:16],
