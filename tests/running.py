@@ -13,6 +13,8 @@ from unittest import mock
 import numpy as np
 import torch
 
+from d2host import setup_logger
+
 
 def run_program(program, *arguments, env=None, cwd="."):
     """Run a program in this process and return what a process of its own would have left.
@@ -45,6 +47,7 @@ def _state_kept():
     before = {logger: (logger.handlers[:], logger.level, logger.propagate) for logger in _loggers()}
     for logger in before:  # a handler of earlier code writes to an output of its own
         logger.handlers = []
+    getattr(setup_logger, "cache_clear", int)()  # Detectron2's sets a logger up once in a process
     try:
         yield
     finally:
