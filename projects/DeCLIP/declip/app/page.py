@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 import gradio as gr
@@ -17,7 +18,7 @@ import numpy as np
 from d2host.engine.errors import DataError, DeclipError
 from declip.app.desk import Desk
 from declip.app.point import maps_at
-from declip.app.result import PLACEHOLDER, SCRIPT, STYLE, data_uri, result_html
+from declip.app.result import PLACEHOLDER, data_uri, result_html
 from declip.plugins import PluginExample
 from declip.questions import Background
 
@@ -103,7 +104,11 @@ def build_page(desk: Desk, examples: Sequence[PluginExample], folder: Path, note
                     words = gr.Textbox(label="Other, by words", info="Such as: wall; floor", max_length=2_000)
             with gr.Column(scale=3, min_width=320):
                 with gr.Row():
-                    shown = {"js_on_load": SCRIPT, "css_template": STYLE, "min_width": 280}
+                    script, style = (
+                        files("declip.app").joinpath(name).read_text(encoding="utf-8")
+                        for name in ("result.js", "result.css")
+                    )
+                    shown = {"js_on_load": script, "css_template": style, "min_width": 280}
                     result = gr.HTML(PLACEHOLDER, elem_id="result", **shown)
                     other = gr.HTML(elem_id="other", visible=False, **shown)
                 point = gr.HTML(elem_id="point")

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 from PIL import Image
@@ -17,8 +16,6 @@ from declip.evaluation.visualizer import OPACITY
 from declip.segmentation import Segmentation
 
 LEAST_SIDE, MOST_SIDE = 512, 1280  # of the longer side as it is shown, pixels
-SCRIPT = files("declip.app").joinpath("result.js").read_text(encoding="utf-8")
-STYLE = files("declip.app").joinpath("result.css").read_text(encoding="utf-8")
 
 PLACEHOLDER = '<p class="empty">The picture appears here.</p>'
 
