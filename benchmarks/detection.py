@@ -15,7 +15,7 @@ from d2host import Boxes, DatasetCatalog, Instances, MetadataCatalog, build_mode
 from d2host.engine.precision import Precision
 from declip.data.class_lists import load_class_list
 from fvit.config import get_fvit_cfg
-from measure import best_time, in_new_process, peak_memory, print_table
+from measure import best_time, in_new_process, print_table, training_step
 
 SIZE, BATCH, OBJECTS = (480, 640), 2, 7
 DATASET = "detection_benchmark"
@@ -48,7 +48,6 @@ def inference(precision: Precision, repeats: int) -> dict:
 def training() -> dict:
     """One step: forward, backward, AdamW."""
     model = build().train()
-    before = peak_memory()
     taught = [label for label in range(len(model.classes)) if label not in model.untaught]
     corners = torch.rand(BATCH, OBJECTS, 2) * 300
     boxes = torch.cat([corners, corners + 20 + 150 * torch.rand(BATCH, OBJECTS, 2)], dim=2)
@@ -59,15 +58,7 @@ def training() -> dict:
         }
         for some in boxes
     ]
-    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
-
-    def step() -> None:
-        optimizer.zero_grad()
-        sum(model(batch).values()).backward()
-        optimizer.step()
-
-    seconds, _ = best_time(step, 1)
-    return {"before": before, "peak": peak_memory(), "seconds": seconds}
+    return training_step(model, batch)
 
 
 def main() -> None:

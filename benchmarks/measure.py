@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tabulate import tabulate
+from torch import nn
 
 
 def best_time(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
@@ -25,6 +27,20 @@ def best_time(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
 def peak_memory() -> float:
     """Most memory this process has held so far, libraries included, GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def training_step(model: nn.Module, batch: list[dict]) -> dict[str, float]:
+    """One step (forward, backward, AdamW) of a model that gives losses by name: seconds, GiB before it and at most."""
+    before = peak_memory()
+    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        sum(model(batch).values()).backward()
+        optimizer.step()
+
+    seconds, _ = best_time(step, 1)
+    return {"before": before, "peak": peak_memory(), "seconds": seconds}
 
 
 def in_new_process(script: str | Path, *arguments: object, python: str = sys.executable) -> dict:

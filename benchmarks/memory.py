@@ -10,7 +10,7 @@ import json
 
 import torch
 
-from measure import best_time, in_new_process, peak_memory, print_table
+from measure import best_time, in_new_process, peak_memory, print_table, training_step
 from whole_model import build
 
 TRAIN_CLASSES, BATCH = 171, 4
@@ -32,7 +32,6 @@ def training() -> dict:
     classes = [f"thing number {index}" for index in range(TRAIN_CLASSES)]
     model = build(classes).train()
     model.train_classes = tuple(classes)
-    before = peak_memory()
     batch = [
         {
             "image": torch.randint(0, 256, (3, 384, 384), dtype=torch.uint8),
@@ -40,15 +39,7 @@ def training() -> dict:
         }
         for _ in range(BATCH)
     ]
-    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model(batch)["loss_sem_seg"].backward()
-        optimizer.step()
-
-    seconds, _ = best_time(step, 1)
-    return {"before": before, "peak": peak_memory(), "seconds": seconds}
+    return training_step(model, batch)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def build(checkout: Path, folder: Path, vocabulary: str, training: bool) -> nn.M
     from detectron2.modeling import build_model
     from detectron2.projects.deeplab import add_deeplab_config
 
-    public = torch.load(folder / "catseg.pth")["model"]
+    public = torch.load(folder / "catseg.pth", weights_only=True)["model"]
     clip.load = lambda *args, **kwargs: (model_vpt.build_model(openai_clip(public)).float(), None)
     cfg = get_cfg()
     add_deeplab_config(cfg)
@@ -75,7 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.chdir(arguments.folder)
     model = build(arguments.checkout.resolve(), arguments.folder, arguments.vocabulary, arguments.train)
-    inputs = torch.load(arguments.folder / "catseg_inputs.pt")
+    inputs = torch.load(arguments.folder / "catseg_inputs.pt", weights_only=True)
     if not arguments.train:
 
         def segment() -> Tensor:

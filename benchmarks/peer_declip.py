@@ -66,9 +66,9 @@ def main() -> None:
     student.lock_image_tower(unlocked_groups=12)
     student = freeze_parameters(student, options).train()
     foundation = timm.create_model(FOUNDATION, dynamic_img_size=True).requires_grad_(False).eval()
-    foundation.load_state_dict(torch.load(folder / "foundation.pt"))
+    foundation.load_state_dict(torch.load(folder / "foundation.pt", weights_only=True))
     foundation.get_intermediate_layers = partial(foundation.get_intermediate_layers, norm=True)
-    batch = torch.load(folder / f"{arguments.height}.pt")["theirs"]
+    batch = torch.load(folder / f"{arguments.height}.pt", weights_only=True)["theirs"]
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     optimizer, gradients, method = torch.optim.AdamW(trained, lr=1e-5), [], DeCLIP()
 

@@ -121,7 +121,7 @@ def square(images: Tensor, side: int) -> Tensor:
 
 def segmentation_case(model: CATSeg, precision: Precision, folder: Path) -> dict:
     """Whole inference; scores go to ``ours.pt``."""
-    sample = torch.load(folder / "catseg_inputs.pt")["image"]
+    sample = torch.load(folder / "catseg_inputs.pt", weights_only=True)["image"]
     with precision.autocast("cpu"):
         seconds, _ = best_time(lambda: model.predict_labels([sample]), REPEATS)
         peak = peak_memory()
@@ -154,14 +154,14 @@ def step_case(model: nn.Module, batch: list[dict], weight: nn.Parameter, precisi
 def ours(case: str, precision: Precision, folder: Path) -> dict:
     """A case, measured in this process."""
     if case in DECLIP:
-        model, sample = distillation(precision), torch.load(folder / f"{DECLIP[case][0]}.pt")["ours"]
+        model, sample = distillation(precision), torch.load(folder / f"{DECLIP[case][0]}.pt", weights_only=True)["ours"]
         weight = model.student.clip.visual.trunk.blocks[0].attn.q_proj.weight
         return step_case(model.train(), [sample], weight, precision, folder)
     model = catseg(json.loads((folder / f"{CATSEG[case]}.json").read_text(encoding="utf-8")))
     load_model_weights(folder / "catseg.pth", model)
     if case != STEP:
         return segmentation_case(model.eval(), precision, folder)
-    batch = torch.load(folder / "catseg_inputs.pt")["batch"]
+    batch = torch.load(folder / "catseg_inputs.pt", weights_only=True)["batch"]
     model.train()
     return step_case(model, batch, model.sem_seg_head.aggregator.embed.weight, precision, folder)
 
@@ -171,11 +171,11 @@ def compare(case: str, arguments: argparse.Namespace, folder: Path) -> list[list
     peer, checkout = ("peer_declip.py", arguments.declip) if case in DECLIP else ("peer_catseg.py", arguments.catseg)
     size = DECLIP[case][0] if case in DECLIP else CATSEG[case]
     theirs = in_new_process(HERE / peer, checkout, folder, size, *["--train"] * (case == STEP), python=arguments.python)
-    expected = torch.load(folder / "theirs.pt")
+    expected = torch.load(folder / "theirs.pt", weights_only=True)
     rows = [[case, "public, fp32", theirs["seconds"], "1.0x", theirs["peak"], "100%", "", ""]]
     for precision in (Precision.FP32, Precision.BF16):
         own = in_new_process(__file__, "--case", case, "--precision", precision.value, "--folder", folder)
-        difference = (torch.load(folder / "ours.pt").float() - expected).abs().max().item()
+        difference = (torch.load(folder / "ours.pt", weights_only=True).float() - expected).abs().max().item()
         if case == STEP or case in DECLIP:
             difference /= expected.abs().max().item()
         faster, memory = f"{theirs['seconds'] / own['seconds']:.1f}x", f"{own['peak'] / theirs['peak']:.0%}"

@@ -3,15 +3,11 @@
 The tree holds what is read and nothing else.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from catseg.keys import KEYS
 from d2host import CfgNode
-from d2host.engine.config import check_warmup
-from d2host.engine.config_file import read_config
+from d2host.engine.config import Configuration
 from d2host.engine.errors import ConfigError
-from d2host.engine.keys import check_keys, declare
+from d2host.engine.keys import declare
 
 CHANNELS_PER_GROUP = 16  # of the decoder's normalisation
 MOST_WINDOWS = 1024  # of one image
@@ -23,29 +19,7 @@ def add_catseg_config(cfg: CfgNode) -> None:
     declare(cfg, KEYS)
 
 
-def get_catseg_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
-    """The configuration of a file with overrides, checked.
-
-    Args:
-        config_file: a path, or the bare name of a file in ``projects/DeCLIP/configs``; empty: the defaults.
-        opts: ``KEY VALUE`` pairs.
-
-    Raises:
-        ConfigError: the file is missing or no config, a key is unknown, or a value impossible.
-    """
-    cfg = read_config(KEYS, config_file, opts)
-    check_config(cfg)
-    return cfg
-
-
-def check_config(cfg: CfgNode) -> None:
-    """Refuse values that can only fail later, in a tree that may have been filled by hand.
-
-    Raises:
-        ConfigError: naming the key and what it may be.
-    """
-    check_keys(cfg, KEYS)
-    check_warmup(cfg)
+def _check_rules(cfg: CfgNode) -> None:
     for shorter, longer in ((max(cfg.INPUT.MIN_SIZE_TRAIN), "TRAIN"), (cfg.INPUT.MIN_SIZE_TEST, "TEST")):
         if cfg.INPUT[f"MAX_SIZE_{longer}"] < shorter:
             raise ConfigError(
@@ -96,3 +70,7 @@ def _check_windows(windows: CfgNode) -> None:
             f"TEST.SLIDING_WINDOW.KERNEL {windows.KERNEL} with OVERLAP {windows.OVERLAP} makes more than "
             f"{MOST_WINDOWS} windows of an image of SIZE {windows.SIZE}: raise the one or lower the other"
         )
+
+
+_CONFIGURATION = Configuration(KEYS, _check_rules)
+get_catseg_cfg, check_config = _CONFIGURATION.read, _CONFIGURATION.check

@@ -4,9 +4,9 @@ The usual keys (``MODEL``, ``INPUT``, ``SOLVER``, ``TEST``, ...) mean what users
 training stand in :mod:`d2host.engine.config`, rules between keys in :mod:`catseg.config`.
 """
 
-from d2host.engine.config import AMP, PRECISION, SIDE, TRAINING_KEYS
-from d2host.engine.keys import SWITCH, Choice, Either, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
-from declip.contexts import AttentionScale, ContextType
+from d2host.engine.config import EVALUATION_KEYS, SIDE, TRAINING_KEYS
+from d2host.engine.keys import SWITCH, Choice, Either, Integer, Key, Keys, Many, Number, Text, group, with_defaults
+from declip.keys import ENCODER_KEYS
 from declip.models.finetuning import FinetunePolicy
 from declip.models.templates import Templates
 
@@ -27,16 +27,9 @@ KEYS: Keys = {
         },
     ),
     "MODEL.META_ARCHITECTURE": Key("CATSeg", Text(empty=False), "the registered model"),
+    **ENCODER_KEYS,
     **group(
         "MODEL.ENCODER",
-        NAME=Key("EVA02-B-16", Text(empty=False), "an open_clip model name, or a plug-in's, such as nano"),
-        WEIGHTS=Key("", Text(), "a weight file, an open_clip tag, a plug-in's name, or random"),
-        CONTEXT=Key(
-            "",
-            Choice.of(ContextType, ""),
-            "what the last block attends by; empty: what the weight file says, else qk",
-        ),
-        ATTENTION_SCALE=Key("", Choice.of(AttentionScale, ""), "empty: what the weight file says, else sqrt_d"),
         FINETUNE=Key(
             "attention",
             Choice.of(FinetunePolicy),
@@ -132,20 +125,11 @@ KEYS: Keys = {
         WEIGHT_DECAY_NORM=Key(0.0, Number(least=0), "of normalisation layers"),
         WEIGHT_DECAY_EMBED=Key(0.0, Number(least=0), "of embedding tables"),
     ),
+    **EVALUATION_KEYS,
     **group(
         "TEST",
-        EXPECTED_RESULTS=Key(
-            [],
-            Many(Row(Text(empty=False), Text(empty=False), Number(), Number(least=0)), empty=True),
-            "of the first test set: [task, metric, value, tolerance] each; other results end --eval-only with status 1",
-        ),
         SAVE_PREDICTIONS=Key(False, SWITCH, "write every prediction as a label image"),
         VISUALIZE=Key(0, Integer(), "pictures per dataset: image, prediction and ground truth side by side"),
-    ),
-    **group(
-        "TEST.AMP",
-        ENABLED=Key(False, AMP, "mixed precision in evaluation; auto: where the processor has instructions for it"),
-        DTYPE=Key("bf16", PRECISION, "of mixed precision that is enabled in evaluation, and not by auto"),
     ),
     **group(
         "TEST.SLIDING_WINDOW",

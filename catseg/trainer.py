@@ -1,6 +1,5 @@
 """Training CAT-Seg: the project's training loop with CAT-Seg's data, optimizer groups and evaluation."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import catseg.modeling  # noqa: F401 (registers the meta-architecture)
 from catseg.checkpoint import load_model_weights
 from catseg.config import get_catseg_cfg
 from catseg.loader import build_train_loader, check_inputs
-from d2host import CfgNode, comm, print_csv_format, verify_results
+from d2host import CfgNode
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
-from d2host.engine.errors import ConfigError
 from d2host.engine.parallel import unwrap
-from declip.evaluation.run import evaluate_datasets, without_classes
+from declip.evaluation.run import evaluate_datasets, report_results, without_classes
 from declip.models.finetuning import no_weight_decay
 from declip.models.stated import state_attention
 from declip.plugins import Training
@@ -59,15 +57,7 @@ class SegmentationTrainer(Trainer):
             ConfigError: no dataset is named.
             SystemExit: with status 1, where a result is not the expected one.
         """
-        names = self.cfg.DATASETS.TEST
-        if not names:
-            raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
-        results = evaluate_datasets(self.cfg, unwrap(self.model))
-        if comm.is_main_process():
-            for name, result in results.items():
-                logging.getLogger(__name__).info("copypaste: Dataset: %s", name)
-                print_csv_format(result)
-            verify_results(self.cfg, results[names[0]])
+        report_results(self.cfg, evaluate_datasets(self.cfg, unwrap(self.model)))
 
 
 def read_run_config(config_file: str, opts: Sequence[str], training: bool) -> CfgNode:

@@ -16,7 +16,7 @@ from pathlib import Path
 from d2host.engine import arguments
 from d2host.engine.command import run_command
 from d2host.engine.errors import ConfigError
-from d2host.engine.precision import Precision
+from d2host.engine.precision import AUTO, Precision
 from declip.models.templates import Templates
 
 
@@ -25,6 +25,7 @@ def main(args: argparse.Namespace) -> None:
     import logging
 
     from d2host import setup_logger
+    from d2host.engine.precision import choose_precision
     from d2host.engine.setup import resolve_device
     from declip import build_encoder
     from declip.data.root import dataset_root
@@ -40,11 +41,12 @@ def main(args: argparse.Namespace) -> None:
         load_classes(str(args.classes)) if args.classes else None,
     )
     device, results = resolve_device(args.device), {}
+    precision = choose_precision(args.precision, device)
     for weights in dict.fromkeys(args.weights):
         if weights == "random":
             logging.getLogger("declip").warning("--weights is random: the numbers of such an encoder mean nothing")
         encoder = build_encoder(args.encoder, weights).to(device).eval()
-        with Precision(args.precision).autocast(device):
+        with precision.autocast(device):
             results[weights] = evaluate_class_token(
                 encoder,
                 sets,
@@ -70,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--image-root", type=arguments.existing_folder, help="folder of a .json's images (default: that of the .json)")
     add("--classes", type=arguments.existing_folder, help="a folder with a folder of images for each class")
     add("--prompts", default="imagenet", choices=[each.value for each in Templates], help="default: %(default)s")
-    add("--precision", default="fp32", choices=[each.value for each in Precision], help="of both towers")
+    add("--precision", default="fp32", choices=[AUTO, *(each.value for each in Precision)], help="of both towers")
     add("--device", type=arguments.device, default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--images-at-once", type=arguments.positive, default=64, help="default: %(default)s")
     add("--max-images", type=arguments.count, default=0, help="only so many of each set (0: all)")

@@ -1,5 +1,6 @@
 """Registries of model parts and the functions that build them from a config."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,8 @@ class ShapeSpec:
     stride: int | None = None
 
 
-class Backbone(nn.Module):
-    """What makes named feature maps of images; subclasses say their shapes by :meth:`output_shape`.
+class Backbone(nn.Module, ABC):
+    """What makes named feature maps of images.
 
     Attributes:
         size_divisibility: pixels that both sides of its input are a multiple of; 0: any sides.
@@ -32,9 +33,9 @@ class Backbone(nn.Module):
 
     size_divisibility = 0
 
+    @abstractmethod
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Name → channels and stride of every map that ``forward`` returns."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what maps it returns")
 
 
 def registered(registry: Registry, key: str, name: str):

@@ -4,10 +4,14 @@ A program's tree holds the keys that it declares and no others, on either host: 
 its own (:func:`d2host.engine.keys.with_defaults`), then its own. ``docs/config.md`` lists them all.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2host.engine.config_file import read_config
 from d2host.engine.errors import ConfigError
-from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, group
+from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Row, Text, check_keys, group
 from d2host.engine.precision import AUTO, Precision
 
 if TYPE_CHECKING:
@@ -56,6 +60,57 @@ TRAINING_KEYS: Keys = {
         DTYPE=Key("bf16", PRECISION, "of mixed precision that is enabled, and not by auto; fp16 needs a GPU"),
     ),
 }
+
+EVALUATION_KEYS: Keys = {
+    "TEST.EXPECTED_RESULTS": Key(
+        [],
+        Many(Row(Text(empty=False), Text(empty=False), Number(), Number(least=0)), empty=True),
+        "of the first test set: [task, metric, value, tolerance] each; other results end --eval-only with status 1",
+    ),
+    **group(
+        "TEST.AMP",
+        ENABLED=Key(False, AMP, "mixed precision in evaluation; auto: where the processor has instructions for it"),
+        DTYPE=Key("bf16", PRECISION, "of mixed precision that is enabled in evaluation, and not by auto"),
+    ),
+}
+"""Of programs that evaluate on datasets by name."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The configuration of a program that trains: its keys, and the rules between them.
+
+    Attributes:
+        keys: all that it reads.
+        check_rules: refuses (ConfigError) values that do not fit each other, of which each by itself may be.
+    """
+
+    keys: Keys
+    check_rules: Callable[["CfgNode"], None] = lambda cfg: None
+
+    def read(self, config_file: str | Path = "", opts: Sequence[str] = ()) -> "CfgNode":
+        """The configuration of a file with overrides, checked.
+
+        Args:
+            config_file: a path, or the bare name of a recipe; empty: the defaults.
+            opts: ``KEY VALUE`` pairs.
+
+        Raises:
+            ConfigError: the file is missing or no config, a key is unknown, or a value impossible.
+        """
+        cfg = read_config(self.keys, config_file, opts)
+        self.check(cfg)
+        return cfg
+
+    def check(self, cfg: "CfgNode") -> None:
+        """Refuse values that can only fail later, in a tree that may have been filled by hand.
+
+        Raises:
+            ConfigError: naming the key and what it may be.
+        """
+        check_keys(cfg, self.keys)
+        check_warmup(cfg)
+        self.check_rules(cfg)
 
 
 def check_warmup(cfg: "CfgNode") -> None:

@@ -30,12 +30,6 @@ def taught_classes(names: Sequence[str]) -> tuple[list[str], list[int]]:
     return detection_classes(names[0]), list(detection_metadata(names[0]).get("novel_classes") or ())
 
 
-def require_test_sets(cfg: CfgNode) -> None:
-    """Refuse (ConfigError) an evaluation on nothing."""
-    if not cfg.DATASETS.TEST:
-        raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_det_val',)")
-
-
 def check_inputs(cfg: CfgNode, training: bool) -> None:
     """Refuse weights and datasets that a run would only find at fault when it reads them, before anything is built.
 
@@ -56,8 +50,8 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
             f"{', '.join(cfg.DATASETS.TRAIN)} of DATASETS.TRAIN, so that the wrong ones would count as novel: set "
             "DATASETS.TRAIN to what it was trained on"
         )
-    if not training or cfg.TEST.EVAL_PERIOD:
-        require_test_sets(cfg)
+    if not cfg.DATASETS.TEST and (not training or cfg.TEST.EVAL_PERIOD):
+        raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_det_val',)")
     for name in cfg.DATASETS.TRAIN if training else ():
         detection_records(name, training=True)
     for name in cfg.DATASETS.TEST:

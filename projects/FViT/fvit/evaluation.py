@@ -1,17 +1,15 @@
 """Evaluating a detector on datasets: one pass over each, its vocabulary switched in, one table at the end."""
 
 import logging
-from pathlib import Path
 
 from torch import nn
 
-from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
-from d2host.engine.precision import Precision
+from d2host import CfgNode, comm
 from declip.data.detection.datasets import detection_classes
 from declip.evaluation.detection import DetectionEvaluator
 from declip.evaluation.results import write_results
-from declip.evaluation.run import evaluate
-from fvit.data import build_test_loader, require_test_sets
+from declip.evaluation.run import PICTURES, evaluate_test_sets, results_folder
+from fvit.data import build_test_loader
 from fvit.visualizer import DetectionVisualizer
 
 
@@ -28,22 +26,23 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         ConfigError: no test set is named.
         DataError: a dataset is unknown or incomplete, or a file unreadable.
     """
-    require_test_sets(cfg)
-    loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
-    folder = Path(cfg.OUTPUT_DIR) / "inference"
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",)
-    precision = Precision(cfg.TEST.AMP.DTYPE) if cfg.TEST.AMP.ENABLED else Precision.FP32
-    results = {}
-    for name, loader in loaders.items():
-        model.set_vocabulary(detection_classes(name))
-        evaluators: list[DatasetEvaluator] = [DetectionEvaluator.of(name, tasks=tasks, output_folder=folder / name)]
-        if cfg.TEST.VISUALIZE:
-            evaluators.append(DetectionVisualizer(name, folder / name / "visualizations", cfg.TEST.VISUALIZE))
-        results[name] = evaluate(model, loader, DatasetEvaluators(evaluators), precision, description=name)
+    results = evaluate_test_sets(
+        cfg,
+        model,
+        build_loader=build_test_loader,
+        class_names=detection_classes,
+        build_evaluators=lambda name, folder: [
+            DetectionEvaluator.of(name, tasks=tasks, output_folder=folder),
+            *([DetectionVisualizer(name, folder / PICTURES, cfg.TEST.VISUALIZE)] if cfg.TEST.VISUALIZE else []),
+        ],
+    )
     if not comm.is_main_process():
         return {}
     headers, rows = results_table(results)
-    logging.getLogger(__name__).info("Results in percent:\n%s", write_results(folder, headers, rows, results))
+    logging.getLogger(__name__).info(
+        "Results in percent:\n%s", write_results(results_folder(cfg), headers, rows, results)
+    )
     return results
 
 

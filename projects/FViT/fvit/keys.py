@@ -4,9 +4,9 @@ Names are Detectron2's where it has them, defaults those of OV-COCO with ViT-B/1
 :mod:`d2host.engine.config`, rules between keys in :mod:`fvit.config`.
 """
 
-from d2host.engine.config import PRECISION, TRAINING_KEYS
-from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Row, Text, group, with_defaults
-from declip.contexts import AttentionScale, ContextType
+from d2host.engine.config import EVALUATION_KEYS, TRAINING_KEYS
+from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, group, with_defaults
+from declip.keys import ENCODER_KEYS
 from declip.models.templates import Templates
 
 SHARE = Number(least=0, most=1)
@@ -33,15 +33,9 @@ KEYS: Keys = {
         (123.675, 116.28, 103.53), STATISTIC, "of images, RGB in 0..255; F-ViT's are ImageNet's; (): the encoder's"
     ),
     "MODEL.PIXEL_STD": Key((58.395, 57.12, 57.375), STATISTIC, "of images; (): the encoder's"),
-    **group(
-        "MODEL.ENCODER",
-        NAME=Key("EVA02-B-16", Text(empty=False), "an open_clip model name, or a plug-in's, such as nano"),
-        WEIGHTS=Key("", Text(), "a weight file, an open_clip tag, a plug-in's name, or random; it stays as it is"),
-        CONTEXT=Key(
-            "", Choice.of(ContextType, ""), "what the last block attends by; empty: as the weight file says, else qk"
-        ),
-        ATTENTION_SCALE=Key("", Choice.of(AttentionScale, ""), "empty: what the weight file says, else sqrt_d"),
-        BLOCKS=Key((3, 5, 7, 11), Many(Integer(most=999), length=4), "whose outputs make the pyramid, finest first"),
+    **ENCODER_KEYS,
+    "MODEL.ENCODER.BLOCKS": Key(
+        (3, 5, 7, 11), Many(Integer(most=999), length=4), "whose outputs make the pyramid, finest first"
     ),
     **group(
         "MODEL.TEXT",
@@ -86,13 +80,9 @@ KEYS: Keys = {
         GAMMA=Key(0.1, Number(above=0, most=1), "by this factor"),
         WEIGHT_DECAY_NORM=Key(0.1, Number(least=0), "of normalisation layers"),
     ),
+    **EVALUATION_KEYS,
     **group(
         "TEST",
-        EXPECTED_RESULTS=Key(
-            [],
-            Many(Row(Text(empty=False), Text(empty=False), Number(), Number(least=0)), empty=True),
-            "of the first test set: [task, metric, value, tolerance] each; other results end --eval-only with status 1",
-        ),
         SCORE_THRESH=Key(0.01, Number(least=0, below=1), "that a detection's score is above"),
         NMS_THRESH=Key(0.4, SHARE, "IoU of detections of a class, above which the less certain is suppressed"),
         DETECTIONS_PER_IMAGE=Key(100, Integer(least=1, most=100_000), "at most"),
@@ -105,10 +95,5 @@ KEYS: Keys = {
         BETA=Key(0.8, SHARE, "their weight in the scores of novel classes"),
         VLM_TEMPERATURE=Key(45.0, Number(above=0), "of their cosines with texts; DeCLIP: 45 OV-COCO, 90 OV-LVIS"),
         DETECTOR_TEMPERATURE=Key(0.0, Number(least=0), "of the box head's cosines; 0: the one it has learned"),
-    ),
-    **group(
-        "TEST.AMP",
-        ENABLED=Key(False, SWITCH, "mixed precision in evaluation"),
-        DTYPE=Key("bf16", PRECISION, "of mixed precision in evaluation"),
     ),
 }

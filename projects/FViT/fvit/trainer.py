@@ -1,19 +1,19 @@
 """Training F-ViT: the project's training loop with a detector's data, schedule and evaluation."""
 
-import logging
 from collections.abc import Iterable, Sequence
 
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import fvit.modeling  # noqa: F401 (registers the meta-architecture)
-from d2host import CfgNode, comm, print_csv_format, verify_results
+from d2host import CfgNode, comm
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer, warmup_multistep
 from d2host.engine.parallel import unwrap
+from declip.evaluation.run import report_results
 from declip.models.stated import state_attention
 from declip.plugins import Training
 from fvit.config import get_fvit_cfg
-from fvit.data import build_train_loader, check_inputs, require_test_sets
+from fvit.data import build_train_loader, check_inputs
 from fvit.evaluation import evaluate_detection, without_classes
 
 
@@ -63,13 +63,7 @@ class DetectionTrainer(Trainer):
             ConfigError: no dataset is named.
             SystemExit: with status 1, where a result is not the expected one.
         """
-        require_test_sets(self.cfg)
-        results = evaluate_detection(self.cfg, unwrap(self.model))
-        if comm.is_main_process():
-            for name, result in results.items():
-                logging.getLogger(__name__).info("copypaste: Dataset: %s", name)
-                print_csv_format(result)
-            verify_results(self.cfg, results[self.cfg.DATASETS.TEST[0]])
+        report_results(self.cfg, evaluate_detection(self.cfg, unwrap(self.model)))
 
 
 def read_run_config(config_file: str, opts: Sequence[str], training: bool) -> CfgNode:

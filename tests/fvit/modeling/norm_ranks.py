@@ -9,7 +9,7 @@ from fvit.modeling.norm import SyncBatchNorm
 def normalise(folder):
     """Each process takes an unequal part of a batch and half of a loss; what comes of it is left in a file."""
     rank = comm.get_rank()
-    whole, weight = torch.load(folder / "batch.pt")
+    whole, weight = torch.load(folder / "batch.pt", weights_only=True)
     part = (whole[:2], whole[2:])[rank].clone().requires_grad_()
     norm = SyncBatchNorm(whole.shape[1])
     (norm(part) * (weight[:2], weight[2:])[rank]).sum().backward()

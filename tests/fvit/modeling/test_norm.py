@@ -13,7 +13,7 @@ def test_two_processes_normalise_as_one(monkeypatch, tmp_path):
     batch, weight = 3 * torch.randn(5, 4, 3, 3) + 2, torch.randn(5, 4, 3, 3)
     torch.save([batch, weight], tmp_path / "batch.pt")
     launch(importlib.import_module("norm_ranks").normalise, 2, (tmp_path,))
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     norm, whole = nn.BatchNorm2d(4), batch.clone().requires_grad_()
     (norm(whole) * weight).sum().backward()
     torch.testing.assert_close(torch.cat([first[0], second[0]]), whole.grad, atol=1e-5, rtol=1e-4)

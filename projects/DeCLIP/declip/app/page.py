@@ -1,4 +1,4 @@
-"""The layout of the page and what its parts do.
+"""The page, and what its parts do.
 
 Bad input ends in the sentence that Python and the command line give, in a message on the page. Messages are HTML, so
 what comes from outside is escaped. Uploads are read by the desk, within its limits, and not by gradio, which opens
@@ -9,39 +9,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from d2host.engine.errors import DataError, DeclipError
 from declip.app.desk import Desk
+from declip.app.layout import INTRODUCTION, NO_MODEL, TITLE, Parts, answer_column, question_column
 from declip.app.point import maps_at
-from declip.app.result import PLACEHOLDER, data_uri, result_html
+from declip.app.result import data_uri, result_html
 from declip.plugins import PluginExample
 from declip.questions import Background
-
-NO_MODEL = "nothing"
-TITLE = "Segment by words"
-INTRODUCTION = f"""# {TITLE}
-Drop a photo and name what you look for. Point at the picture or at a line of the legend to see a class by itself, click
-to see what the encoder makes of that place."""
-NANO_NOTE = """
-
-`nano` knows only the coloured shapes and textures of its own miniature: what it says of photos means nothing."""
-CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto; }
-.point { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 1rem; }
-.point figure { margin: 0; }
-.point .map { position: relative; line-height: 0; }
-.point img { width: 100%; border-radius: var(--radius-lg); margin: 0; }
-.point .mark {
-  position: absolute; width: 14px; height: 14px; margin: -7px 0 0 -7px; border-radius: 50%;
-  border: 3px solid white; box-shadow: 0 0 0 2px #111;
-}
-.point figcaption { margin-top: 0.4rem; font-size: 0.9rem; color: var(--body-text-color); opacity: 0.8; }
-"""
 
 
 @contextmanager
@@ -62,89 +42,53 @@ def build_page(desk: Desk, examples: Sequence[PluginExample], folder: Path, note
         folder: where their files are written.
         note: Markdown below the introduction.
     """
-    titles = list(desk.segmenters)
+    rows = write_examples(examples, folder)
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRODUCTION + note)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                photo = gr.Image(label="Photo", sources=["upload", "clipboard"], height=300, elem_id="photo")
-                rows = write_examples(examples, folder)
-                offered = gr.Dataset(
-                    label="Examples",
-                    components=[gr.Image(visible=False)],
-                    samples=[[path] for path, _ in rows],
-                    type="index",
-                    layout="gallery",
-                    visible=bool(rows),
-                    elem_id="examples",
-                )
-                names = gr.Textbox(
-                    label="What to find",
-                    info="Names with commas between them; synonyms of one with semicolons: tv; monitor; screen",
-                    placeholder="car, person, road, sky",
-                    lines=2,
-                    max_length=20_000,
-                    elem_id="names",
-                )
-                button = gr.Button("Segment", variant="primary", elem_id="segment")
-                several = len(titles) > 1
-                model = gr.Dropdown(titles, value=titles[0], label="Model", visible=several, elem_id="model")
-                compare = gr.Dropdown(
-                    [NO_MODEL, *titles], value=NO_MODEL, label="Compare with", visible=several, elem_id="compare"
-                )
-                with gr.Accordion("What no name fits", open=False):
-                    unsure = gr.Slider(
-                        0,
-                        0.95,
-                        value=0,
-                        step=0.05,
-                        label="Other, below this probability",
-                        info="0: every place is named",
-                    )
-                    words = gr.Textbox(label="Other, by words", info="Such as: wall; floor", max_length=2_000)
+                asked = question_column(list(desk.segmenters), rows)
             with gr.Column(scale=3, min_width=320):
-                with gr.Row():
-                    script, style = (
-                        files("declip.app").joinpath(name).read_text(encoding="utf-8")
-                        for name in ("result.js", "result.css")
-                    )
-                    shown = {"js_on_load": script, "css_template": style, "min_width": 280}
-                    result = gr.HTML(PLACEHOLDER, elem_id="result", **shown)
-                    other = gr.HTML(elem_id="other", visible=False, **shown)
-                point = gr.HTML(elem_id="point")
-                with gr.Accordion("A place by numbers", open=False), gr.Row():
-                    across = gr.Number(50, label="Across, %", minimum=0, maximum=100)
-                    down = gr.Number(50, label="Down, %", minimum=0, maximum=100)
-                    place = gr.Button("Show this place", elem_id="place")
-
-        def segment(upload, text, first, second, probability, background):
-            with sentences():
-                pixels, other_words = read_upload(desk, upload), background_of(probability, background)
-                answers = [answer(desk, title, pixels, text, other_words) for title in (first, second)]
-            return answers[0], gr.HTML(answers[1], visible=bool(answers[1])), ""
-
-        def explain(upload, title, x, y):
-            with sentences():
-                return point_html(desk, title, read_upload(desk, upload), place_of(x, y))
-
-        def explain_clicked(upload, title, event: gr.EventData):
-            return explain(upload, title, 100 * event.x, 100 * event.y)
-
-        def check(upload):
-            with sentences():
-                read_upload(desk, upload)
-
-        asked = {"inputs": [photo, names, model, compare, unsure, words], "outputs": [result, other, point]}
-        asked |= {"preprocess": False, "show_progress_on": result}
-        gr.on([button.click, names.submit], segment, **asked, api_name="segment")
-        private = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
-        taken = offered.click(lambda index: rows[index], offered, [photo, names], **private)
-        taken.then(segment, **asked, api_visibility="private")
-        photo.upload(check, photo, None, **private)
-        result.click(explain_clicked, [photo, model], point, **private)
-        other.click(explain_clicked, [photo, compare], point, **private)
-        place.click(explain, [photo, model, across, down], point, **private)
+                shown = answer_column()
+        connect(desk, Parts(**asked, **shown), rows)
     return page
+
+
+def connect(desk: Desk, parts: Parts, rows: Sequence[Sequence[str]]) -> None:
+    """Let a desk answer what a reader does; to be called where the page's blocks are open."""
+
+    def segment(upload, text, first, second, probability, background):
+        with sentences():
+            pixels, other_words = read_upload(desk, upload), background_of(probability, background)
+            answers = [answer(desk, title, pixels, text, other_words) for title in (first, second)]
+        return answers[0], gr.HTML(answers[1], visible=bool(answers[1])), ""
+
+    def explain(upload, title, x, y):
+        with sentences():
+            return point_html(desk, title, read_upload(desk, upload), place_of(x, y))
+
+    def explain_clicked(upload, title, event: gr.EventData):
+        return explain(upload, title, 100 * event.x, 100 * event.y)
+
+    def check(upload):
+        with sentences():
+            read_upload(desk, upload)
+
+    photo, point = parts.photo, parts.point
+    asked = {
+        "inputs": [photo, parts.names, parts.model, parts.compare, parts.unsure, parts.words],
+        "outputs": [parts.result, parts.other, point],
+        "preprocess": False,
+        "show_progress_on": parts.result,
+    }
+    gr.on([parts.button.click, parts.names.submit], segment, **asked, api_name="segment")
+    private = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
+    taken = parts.offered.click(lambda index: rows[index], parts.offered, [photo, parts.names], **private)
+    taken.then(segment, **asked, api_visibility="private")
+    photo.upload(check, photo, None, **private)
+    parts.result.click(explain_clicked, [photo, parts.model], point, **private)
+    parts.other.click(explain_clicked, [photo, parts.compare], point, **private)
+    parts.place.click(explain, [photo, parts.model, parts.across, parts.down], point, **private)
 
 
 def read_upload(desk: Desk, upload: Mapping | None) -> np.ndarray:
@@ -209,8 +153,6 @@ def point_html(desk: Desk, title: str, pixels: np.ndarray, place: tuple[float, f
 
 def write_examples(examples: Sequence[PluginExample], folder: Path) -> list[list[str]]:
     """Examples as rows of a file and names, for ``gr.Dataset``."""
-    from PIL import Image
-
     rows = []
     for number, example in enumerate(examples):
         path = folder / f"example{number}.png"

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -52,18 +52,16 @@ def serve(
         import gradio as gr
     except ImportError as error:
         raise ConfigError(f"the page needs a package that is not installed ({error}): {EXTRA}") from error
-    from declip.app.page import CSS, NANO_NOTE, build_page
+    from declip.app.layout import CSS, NANO_NOTE
+    from declip.app.page import build_page
 
     desk = Desk({model: load_segmenter(*split_model(model), device=device) for model in models}, limits)
-    encoders = {segmenter.encoder.name for segmenter in desk.segmenters.values()}
-    offered = [example for name, make in from_plugins("examples").items() if name in encoders for example in make()]
     for title in desk.segmenters:  # the first question of all takes longest: here, so that no reader waits for it
         desk.segment(title, np.zeros((64, 64, 3), np.uint8), ["grass", "sky"])
-    with open(cbook.get_sample_data(PHOTO[0], asfileobj=False), "rb") as file:
-        offered.append(PluginExample(read_image(file, name=PHOTO[0]), PHOTO[1]))
+    encoders = {segmenter.encoder.name for segmenter in desk.segmenters.values()}
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none of the network's
     folder = TemporaryDirectory(prefix="declip-page-")
-    page = build_page(desk, offered, Path(folder.name), NANO_NOTE if "nano" in encoders else "")
+    page = build_page(desk, examples_for(encoders), Path(folder.name), NANO_NOTE if "nano" in encoders else "")
     weakref.finalize(page, folder.cleanup)  # with the page, at the latest when the process ends
     page.queue(max_size=QUEUED, default_concurrency_limit=AT_ONCE)
     try:
@@ -85,6 +83,13 @@ def serve(
     if block:
         page.block_thread()
     return page
+
+
+def examples_for(encoders: Collection[str]) -> list[PluginExample]:
+    """What plug-ins offer to try encoders of these names on, and a photo."""
+    offered = [example for name, make in from_plugins("examples").items() if name in encoders for example in make()]
+    with open(cbook.get_sample_data(PHOTO[0], asfileobj=False), "rb") as file:
+        return [*offered, PluginExample(read_image(file, name=PHOTO[0]), PHOTO[1])]
 
 
 def split_model(model: str) -> tuple[str, str | None]:

@@ -1,14 +1,11 @@
 """The configuration of distillation: every key, with its default and what it means, and the rules between them."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from d2host import CfgNode
-from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS, check_warmup
-from d2host.engine.config_file import read_config
+from d2host.engine.config import PRECISION, SIDE, TRAINING_KEYS, Configuration
 from d2host.engine.errors import ConfigError
-from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, check_keys, group, with_defaults
+from d2host.engine.keys import SWITCH, Choice, Integer, Key, Keys, Many, Number, Text, group, with_defaults
 from declip.contexts import AttentionScale, ContextType
+from declip.keys import ENCODER_KEYS
 from declip.losses.base import StudentFeature
 from declip.losses.distances import Direction
 from declip.teachers.completed import Order
@@ -29,10 +26,9 @@ KEYS: Keys = {
             "SOLVER.CHECKPOINT_PERIOD": 1000,
         },
     ),
+    **ENCODER_KEYS,
     **group(
         "MODEL.ENCODER",
-        NAME=Key("EVA02-B-16", Text(empty=False), "an open_clip model name, or a plug-in's, such as nano"),
-        WEIGHTS=Key("", Text(), "a weight file, an open_clip tag, a plug-in's name, or random; to be given"),
         CONTEXT=Key("qk", Choice.of(ContextType), "what the last block attends by"),
         ATTENTION_SCALE=Key("sqrt_d", Choice.of(AttentionScale), "of the last block's attention"),
     ),
@@ -169,29 +165,7 @@ KEYS: Keys = {
 }
 
 
-def get_distillation_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
-    """The configuration of a file with overrides, checked.
-
-    Args:
-        config_file: a path, or the bare name of a file in ``projects/DeCLIP/configs``; empty: the defaults.
-        opts: ``KEY VALUE`` pairs.
-
-    Raises:
-        ConfigError: the file is missing or no YAML, a key is unknown, or a value impossible.
-    """
-    cfg = read_config(KEYS, config_file, opts)
-    check_config(cfg)
-    return cfg
-
-
-def check_config(cfg: CfgNode) -> None:
-    """Refuse values that can only fail later, in a tree that may have been filled by hand.
-
-    Raises:
-        ConfigError: naming the key and what it may be.
-    """
-    check_keys(cfg, KEYS)
-    check_warmup(cfg)
+def _check_rules(cfg: CfgNode) -> None:
     if cfg.TEST.EVAL_PERIOD > 0 and not (cfg.TEST.REGIONS or cfg.TEST.CAPTIONS or cfg.TEST.CLASSES):
         raise ConfigError(
             f"TEST.EVAL_PERIOD is {cfg.TEST.EVAL_PERIOD}, but TEST.REGIONS is empty, as are TEST.CAPTIONS and "
@@ -224,3 +198,7 @@ def check_config(cfg: CfgNode) -> None:
             "MODEL.DISTILL.CONTEXT.NORMALIZED is 'attention', which only the distance 'kl' normalizes: set "
             "MODEL.DISTILL.CONTEXT.DISTANCE kl"
         )
+
+
+_CONFIGURATION = Configuration(KEYS, _check_rules)
+get_distillation_cfg, check_config = _CONFIGURATION.read, _CONFIGURATION.check

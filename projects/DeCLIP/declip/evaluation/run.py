@@ -1,6 +1,7 @@
 """Evaluating a model on datasets: one pass over each, its vocabulary switched in, one table at the end."""
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm
+from d2host import CfgNode, DatasetEvaluator, DatasetEvaluators, comm, print_csv_format, verify_results
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision, amp_precision
 from declip.data.datasets import vocabulary
@@ -16,6 +17,8 @@ from declip.data.loader import build_test_loader
 from declip.evaluation.results import write_results
 from declip.evaluation.sem_seg_evaluator import SemSegEvaluator
 from declip.evaluation.visualizer import SegmentationVisualizer
+
+PICTURES = "visualizations"  # folder of a dataset's
 
 
 def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
@@ -31,26 +34,78 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         ConfigError: no test set is named.
         DataError: a dataset is unknown or incomplete, or a file unreadable.
     """
-    if not cfg.DATASETS.TEST:
-        raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
-    loaders = {name: build_test_loader(cfg, name) for name in cfg.DATASETS.TEST}
-    folder = Path(cfg.OUTPUT_DIR) / "inference"
-    precision = amp_precision(cfg.TEST.AMP, model.device)
-    results = {}
-    for name, loader in loaders.items():
-        model.set_vocabulary(vocabulary(name))
-        evaluators: list[DatasetEvaluator] = [
-            SemSegEvaluator.of(name, output_folder=folder / name, save_predictions=cfg.TEST.SAVE_PREDICTIONS)
-        ]
-        if cfg.TEST.VISUALIZE:
-            evaluators.append(SegmentationVisualizer(name, folder / name / "visualizations", cfg.TEST.VISUALIZE))
-        results[name] = evaluate(model, loader, DatasetEvaluators(evaluators), precision, description=name)
+    results = evaluate_test_sets(
+        cfg,
+        model,
+        build_loader=build_test_loader,
+        class_names=vocabulary,
+        build_evaluators=lambda name, folder: [
+            SemSegEvaluator.of(name, output_folder=folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS),
+            *([SegmentationVisualizer(name, folder / PICTURES, cfg.TEST.VISUALIZE)] if cfg.TEST.VISUALIZE else []),
+        ],
+    )
     if not comm.is_main_process():
         return {}
     headers, rows = results_table(results)
     content = {name: result["sem_seg"] for name, result in results.items()}
-    logging.getLogger(__name__).info("Results in percent:\n%s", write_results(folder, headers, rows, content))
+    logging.getLogger(__name__).info(
+        "Results in percent:\n%s", write_results(results_folder(cfg), headers, rows, content)
+    )
     return results
+
+
+def evaluate_test_sets(
+    cfg: CfgNode,
+    model: nn.Module,
+    *,
+    build_loader: Callable[[CfgNode, str], DataLoader],
+    class_names: Callable[[str], Sequence[str]],
+    build_evaluators: Callable[[str, Path], Sequence[DatasetEvaluator]],
+) -> dict[str, dict]:
+    """The results of a model on every set of ``DATASETS.TEST``, the vocabulary of each switched in.
+
+    Args:
+        cfg: which sets, in which precision (``TEST.AMP``), and where results go.
+        model: has ``set_vocabulary`` and ``device``.
+        build_loader: the loader of a dataset, by name; all are built before the first is evaluated.
+        class_names: of a dataset, by name.
+        build_evaluators: of a dataset, by name and the folder that they write to.
+
+    Returns:
+        What the evaluators say, by dataset; of processes other than 0, nothing of use.
+
+    Raises:
+        ConfigError: no test set is named.
+    """
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST names no dataset to evaluate on: set it, for instance to ('nano_val',)")
+    loaders = {name: build_loader(cfg, name) for name in cfg.DATASETS.TEST}
+    precision = amp_precision(cfg.TEST.AMP, model.device)
+    results = {}
+    for name, loader in loaders.items():
+        model.set_vocabulary(class_names(name))
+        evaluators = DatasetEvaluators(build_evaluators(name, results_folder(cfg) / name))
+        results[name] = evaluate(model, loader, evaluators, precision, description=name)
+    return results
+
+
+def results_folder(cfg: CfgNode) -> Path:
+    """Where an evaluation writes."""
+    return Path(cfg.OUTPUT_DIR) / "inference"
+
+
+def report_results(cfg: CfgNode, results: dict[str, dict]) -> None:
+    """Log the metrics of each dataset, and compare the first's with ``TEST.EXPECTED_RESULTS``.
+
+    Raises:
+        SystemExit: with status 1, where a result is not the expected one.
+    """
+    if not comm.is_main_process():
+        return
+    for name, result in results.items():
+        logging.getLogger(__name__).info("copypaste: Dataset: %s", name)
+        print_csv_format(result)
+    verify_results(cfg, results[cfg.DATASETS.TEST[0]])
 
 
 def evaluate(

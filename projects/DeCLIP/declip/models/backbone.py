@@ -14,21 +14,15 @@ from torch import Tensor
 from d2host import BACKBONE_REGISTRY, Backbone, CfgNode, ShapeSpec, configurable
 from d2host.engine.errors import ConfigError
 from d2host.engine.keys import Choice, Integer, Key, Keys, Many, Text, check_keys, declare, group
-from declip.contexts import AttentionScale, ContextType
+from declip.keys import ENCODER_KEYS
 from declip.models.encoder import DenseCLIP
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
 
 DENSE, BLOCK = "dense", "block"  # block3: the output of block 3, from 0
 
-KEYS: Keys = group(
+KEYS: Keys = ENCODER_KEYS | group(
     "MODEL.ENCODER",
-    NAME=Key("EVA02-B-16", Text(empty=False), "an open_clip model name, or a plug-in's, such as nano"),
-    WEIGHTS=Key("", Text(), "a weight file, an open_clip tag, a plug-in's name, or random"),
-    CONTEXT=Key(
-        "", Choice.of(ContextType, ""), "what the last block attends by; empty: as the weight file says, else qk"
-    ),
-    ATTENTION_SCALE=Key("", Choice.of(AttentionScale, ""), "empty: what the weight file says, else sqrt_d"),
     FINETUNE=Key("frozen", Choice.of(FinetunePolicy), "what trains; attention: queries, values and positions"),
     OUT_FEATURES=Key(
         [DENSE], Many(Text(empty=False), distinct=True), "dense (the space of the texts), block0, block1, ..."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_curves(path: str | Path) -> dict[str, Curve]:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"metrics file {path}, line {number} has no numbers of an iteration: {REMEDY}") from error
         for name, value in scalars.items():
-            if isinstance(value, int | float) and np.isfinite(value):
+            if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
                 found.setdefault(name, {})[iteration] = float(value)
     if not found:
         raise DataError(f"metrics file {path} holds no numbers: {REMEDY}")

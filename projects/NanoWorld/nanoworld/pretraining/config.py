@@ -1,12 +1,7 @@
 """The configuration of nano pre-training: every key, with its default and what it means."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from d2host import CfgNode
-from d2host.engine.config import TRAINING_KEYS, check_warmup
-from d2host.engine.config_file import read_config
-from d2host.engine.keys import Choice, Integer, Key, Keys, Number, Text, check_keys, group, with_defaults
+from d2host.engine.config import TRAINING_KEYS, Configuration
+from d2host.engine.keys import Choice, Integer, Key, Keys, Number, Text, group, with_defaults
 from nanoworld.plugin import NANO, NANO_12
 
 CLIP, VFM, DIFFUSION = "clip", "vfm", "diffusion"
@@ -53,17 +48,4 @@ KEYS: Keys = {
 }
 
 
-def get_pretraining_cfg(config_file: str | Path = "", opts: Sequence[str] = ()) -> CfgNode:
-    """The configuration of a file with overrides, checked.
-
-    Args:
-        config_file: a path, or the bare name of a recipe.
-        opts: ``KEY VALUE`` pairs.
-
-    Raises:
-        ConfigError: the file is missing or no config, a key is unknown, or a value impossible.
-    """
-    cfg = read_config(KEYS, config_file, opts)
-    check_keys(cfg, KEYS)
-    check_warmup(cfg)
-    return cfg
+get_pretraining_cfg = Configuration(KEYS).read

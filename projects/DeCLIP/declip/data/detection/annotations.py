@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from declip.data.detection.run_lengths import fault_in_mask
 from declip.data.records import FLAG, IDENTIFIER, OBJECTS, PATH, SIDE, Rule, fault_in, is_integer, is_number
 
 XYXY, XYWH = 0, 1
@@ -96,7 +97,9 @@ def fault_in_record(record: Any, classes: Sequence[str], forbidden: Collection[i
             fault = f"'category_id' is {label!r}, but there are {len(classes)} classes"
         if not fault and label in forbidden:
             fault = f"it is of the novel class '{classes[label]}', which nobody may train on"
-        fault = fault or fault_in_box(annotation["bbox"], annotation["bbox_mode"], record["height"], record["width"])
+        size = record["height"], record["width"]
+        fault = fault or fault_in_box(annotation["bbox"], annotation["bbox_mode"], *size)
+        fault = fault or fault_in_mask(annotation.get("segmentation") or [], *size)
         if fault:
             return f"annotations[{position}]: {fault}"
     return ""

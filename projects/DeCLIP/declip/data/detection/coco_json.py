@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from d2host.engine.errors import DataError
 from declip.data.detection.annotations import OBJECT, XYWH, fault_in_box, is_flat
+from declip.data.detection.run_lengths import fault_in_mask
 from declip.data.records import IDENTIFIER, INSIDE, SIDE, TEXT, Rule, fault_in, twice
 from declip.data.text_files import read_text
 
@@ -164,8 +165,10 @@ def _fault_in_annotation(value: Any, images: Mapping[Any, dict], labels: Mapping
         return f"it is of image {value['image_id']}, which 'images' lacks"
     if value["category_id"] not in labels:
         return f"it is of category {value['category_id']}, which 'categories' lacks"
-    flat = is_flat(value["bbox"], XYWH)  # COCO's own file has some: they are left out, not refused
-    return "" if flat else fault_in_box(value["bbox"], XYWH, image["height"], image["width"])
+    if is_flat(value["bbox"], XYWH):
+        return ""  # COCO's own file has some: they are left out, not refused
+    size = image["height"], image["width"]
+    return fault_in_box(value["bbox"], XYWH, *size) or fault_in_mask(value.get("segmentation") or [], *size)
 
 
 def _read_tables(

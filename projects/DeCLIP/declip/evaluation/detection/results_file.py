@@ -10,6 +10,7 @@ import numpy as np
 from d2host.engine.errors import DataError
 from declip.data.detection.annotations import OBJECT
 from declip.data.detection.datasets import image_ids
+from declip.data.detection.run_lengths import fault_in_mask
 from declip.data.records import IDENTIFIER, Rule, fault_in, is_number
 from declip.data.text_files import read_json
 from declip.evaluation.detection.columns import run_lengths
@@ -50,7 +51,7 @@ def add_results(evaluator: DetectionEvaluator, path: str | Path) -> None:
         if not fault and each.get("segmentation" if masks else "bbox") is None:
             fault = f"it has no '{'segmentation' if masks else 'bbox'}'"
         if not fault and masks:
-            fault = _fault_in_mask(each["segmentation"], *sizes[each["image_id"]])
+            fault = fault_in_mask(each["segmentation"], *sizes[each["image_id"]])
         if fault:
             raise DataError(f"results file {path}, detection {position}: {fault}: {REMEDY}, of this dataset")
         by_image[each["image_id"]].append(each)
@@ -62,9 +63,3 @@ def add_results(evaluator: DetectionEvaluator, path: str | Path) -> None:
         boxes = np.array([found[row].get("bbox") or (0, 0, 0, 0) for row in rows], np.float64).reshape(-1, 4)
         codes = [run_lengths(found[row]["segmentation"], *sizes[number]) for row in rows] if masks else []
         evaluator.add(number, boxes, scores[rows], labels[rows], codes)
-
-
-def _fault_in_mask(segmentation: list | Mapping, height: int, width: int) -> str:
-    if isinstance(segmentation, Mapping) and list(segmentation["size"]) != [height, width]:
-        return f"its mask is of {segmentation['size']} pixels, its image of {[height, width]}"
-    return ""

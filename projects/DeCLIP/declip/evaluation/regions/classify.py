@@ -5,7 +5,7 @@ Shape legend
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
@@ -113,25 +113,35 @@ def compare_regions(
         share_of(images, images_at_once), torch.tensor(regions.is_thing), methods, side, encoder.patch_size
     )
     loader = list_loader(dataset, num_workers, batch_size=images_at_once, shuffle=False)
-    names = ", ".join(method.value for method in methods)
     ranks: dict[Kind, list[Tensor]] = {Kind(context, method): [] for context in contexts for method in methods}
-    with tqdm(
-        loader, desc=f"{names} at {side} px", unit="batch", disable=not (progress and comm.is_main_process())
-    ) as bar:
-        for batch in bar:
-            features = _region_features(encoder, batch, contexts, methods)
-            scores = {kind: class_scores(each, batch, text) for kind, each in features.items()}
-            for index, sample in enumerate(batch):
-                for kind, by_image in scores.items():
-                    ranks[kind].append(class_ranks(by_image[index], sample["labels"]))
-                    if save:
-                        save(kind, sample, by_image[index])
+    names = ", ".join(method.value for method in methods)
+    bar = tqdm(loader, desc=f"{names} at {side} px", unit="batch", disable=not (progress and comm.is_main_process()))
+    for kind, sample, scores in _scored(encoder, bar, contexts, methods, text):
+        ranks[kind].append(class_ranks(scores, sample["labels"]))
+        if save:
+            save(kind, sample, scores)
     shares = comm.gather(ranks)
     if not comm.is_main_process():
         return {}
     labels = torch.cat([image.labels for image in images])
     together = {kind: torch.cat([rank for share in shares for rank in share[kind]]) for kind in ranks}
     return {kind: RegionAccuracy.of(each, labels, regions.is_thing) for kind, each in together.items()}
+
+
+def _scored(
+    encoder: DenseCLIP,
+    batches: Iterable[list[dict]],
+    contexts: Sequence[ContextType | Context],
+    methods: Sequence[RegionMethod],
+    text: Tensor,
+) -> Iterator[tuple[Kind, dict, Tensor]]:
+    """The scores K×T of an image's regions, image by image and by each kind of feature."""
+    for batch in batches:
+        features = _region_features(encoder, batch, contexts, methods)
+        scores = {kind: class_scores(each, batch, text) for kind, each in features.items()}
+        for index, sample in enumerate(batch):
+            for kind, by_image in scores.items():
+                yield kind, sample, by_image[index]
 
 
 def _with_area(images: Sequence[RegionImage]) -> list[RegionImage]:

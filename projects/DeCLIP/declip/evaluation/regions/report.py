@@ -1,39 +1,17 @@
 """Tables and a plot of region accuracies over resolutions."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from d2host.engine.atomic import replacing
 from declip.evaluation.regions.accuracy import RegionAccuracy
-from declip.evaluation.regions.classify import Kind
 from declip.evaluation.results import write_csv, write_results
 from declip.evaluation.style import add_legend, line_style
 
 GROUPS = ("things_mAcc", "stuff_mAcc")  # top-1 accuracy, mean over classes
 Key = tuple[str, int]  # kind of feature (context type, method), and side of the image in pixels
-
-
-def prediction_lines(class_names: Sequence[str], side: int, kind: Kind, sample: dict, scores: Tensor) -> Iterator[str]:
-    """A line of JSON for each region of an image, seen at a side by a kind of feature.
-
-    A line has ``features``, ``side``, ``image``, ``segment_id``, ``label``, ``prediction`` and ``top5``: names and
-    scores, the best first.
-
-    Args:
-        sample: the image: ``file_name``, K ``labels`` and ``segment_ids``.
-        scores: K×T.
-    """
-    best = scores.float().topk(min(5, scores.shape[1])).indices.cpu()
-    scores = scores.float().cpu()
-    for row, (segment, label) in enumerate(zip(sample["segment_ids"].tolist(), sample["labels"].tolist(), strict=True)):
-        top = [[class_names[index], round(scores[row, index].item(), 6)] for index in best[row].tolist()]
-        line = {"features": kind.in_words, "side": side, "image": sample["file_name"], "segment_id": segment}
-        line |= {"label": class_names[label], "prediction": top[0][0], "top5": top}
-        yield json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def write_report(results: Mapping[Key, RegionAccuracy], class_names: Sequence[str], folder: Path) -> str:

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
 from d2host import comm
-from d2host.engine.atomic import replacing
 from d2host.engine.errors import ConfigError
 from d2host.engine.precision import Precision
 from declip.data.region_sets import RegionSet
 from declip.evaluation.regions.accuracy import RegionAccuracy
-from declip.evaluation.regions.classify import Kind, RegionMethod, compare_regions
-from declip.evaluation.regions.report import prediction_lines, write_report
+from declip.evaluation.regions.classify import RegionMethod, compare_regions
+from declip.evaluation.regions.predictions import saved_predictions
+from declip.evaluation.regions.report import write_report
 from declip.models.attention import Context, ContextType
 from declip.models.encoder import DenseCLIP
 from declip.models.zero_shot_classifier import Templates, cached_names
@@ -80,17 +78,8 @@ def evaluate_regions(
     if RegionMethod.CROPS in methods:
         passes.append((encoder.image_size, contexts[:1], [RegionMethod.CROPS]))
     results: dict[tuple[str, int], RegionAccuracy] = {}
-    lines: list[str] = []  # of this process and one pass
-
-    def save(side: int, kind: Kind, sample: dict, scores: Tensor) -> None:
-        lines.extend(prediction_lines(regions.class_names, side, kind, sample, scores))
-
-    written = options.save_predictions and comm.is_main_process()
-    with (
-        replacing(folder / "predictions.jsonl") if written else nullcontext() as path,
-        open(path, "w", encoding="utf-8") if written else nullcontext() as file,
-        options.precision.autocast(text.device),
-    ):
+    file = saved_predictions(folder / "predictions.jsonl", regions.class_names)
+    with file if options.save_predictions else nullcontext() as saved, options.precision.autocast(text.device):
         for side, some, kinds in passes:
             found = compare_regions(
                 encoder,
@@ -103,12 +92,11 @@ def evaluate_regions(
                 images_at_once=options.images_at_once,
                 num_workers=options.num_workers,
                 progress=True,
-                save=partial(save, side) if options.save_predictions else None,
+                save=partial(saved.add, side) if saved else None,
             )
             results |= {(kind.in_words, side): accuracy for kind, accuracy in found.items()}
-            for share in comm.gather(lines) if options.save_predictions else ():
-                file.writelines(share)
-            lines.clear()
+            if saved:
+                saved.write()
     if not comm.is_main_process():
         return {}
     logging.getLogger(__name__).info(
