@@ -35,7 +35,8 @@ def main(args: argparse.Namespace) -> None:
 
     if not args.captions and not args.classes:
         raise ConfigError("there is nothing to evaluate on: give --captions, --classes, or both")
-    setup_logger(str(args.output), name="declip")
+    for name in ("d2host", "declip"):
+        setup_logger(str(args.output), name=name)
     sets = ClassTokenSets(
         load_captions(args.captions, str(args.image_root or ""), dataset_root()) if args.captions else None,
         load_classes(str(args.classes)) if args.classes else None,
