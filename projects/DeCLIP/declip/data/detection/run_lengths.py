@@ -24,7 +24,7 @@ def run_lengths_of(counts: str | bytes | Sequence[int]) -> np.ndarray:
         ValueError: it is no such code.
 
     >>> run_lengths_of("52203")
-    array([ 5,  2,  2,  2,  5])
+    array([5, 2, 2, 2, 5])
     """
     if not isinstance(counts, str | bytes):
         return np.array(counts, np.int64).reshape(-1)
