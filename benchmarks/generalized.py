@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from d2host.engine.precision import Precision
+from d2host.engine.tensor_cache import TensorCache
 from declip import build_encoder
 from declip.distill.step import Distillation
 from declip.distill.student import choose_trainable, frozen_copy
@@ -28,7 +29,7 @@ from declip.losses import ContentLoss, ContextLoss, KLDistance, RegionCorrelatio
 from declip.losses.correlation import correlation_distance
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.completed import Completed
-from declip.teachers.diffusion import AttentionCache, DiffusionAttention
+from declip.teachers.diffusion import DiffusionAttention
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import ProductAffinity
 from measure import best_time, in_new_process, peak_memory, print_table
@@ -89,7 +90,7 @@ def steps(kinds: Sequence[str], repeats: int) -> dict:
                 losses["region_correlation"] = RegionCorrelationLoss(student.patch_size)
             teacher = foundation
             if kind == "KL, RCC and SD-GSC, cached":
-                teacher = Completed(foundation, diffusion("tiny"), cache=AttentionCache(folder, {}, 2**30))
+                teacher = Completed(foundation, diffusion("tiny"), cache=TensorCache(folder, {}, 2**30, "--cache"))
             teachers = {"clip": clip, "foundation": teacher}
             models[kind] = Distillation(student, teachers, losses, dict.fromkeys(losses, 0.25))
             run(models[kind])

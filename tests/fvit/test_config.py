@@ -37,6 +37,7 @@ def test_recipes_have_the_published_settings(name):
         (["MODEL.PIXEL_STD", "(1, 0, 1)"], r"MODEL\.PIXEL_STD is .*: every value must be above 0"),
         (["SOLVER.STEPS", "(9, 5)"], r"SOLVER\.STEPS is \(9, 5\): iterations must rise"),
         (["MODEL.ENCODER.BLOCKS", "(3, 2, 7, 11)"], r"MODEL\.ENCODER\.BLOCKS is .*: early blocks come first"),
+        (["MODEL.ENCODER.CACHE", "kept"], r"MODEL\.ENCODER\.CACHE keeps .* at random scales none comes twice"),
         (["SOLVER.WARMUP_ITERS", "9000"], r"SOLVER\.WARMUP_ITERS 9000 is not below"),
     ],
 )

@@ -17,6 +17,11 @@ def add_fvit_config(cfg: CfgNode) -> None:
 def _check_rules(cfg: CfgNode) -> None:
     if cfg.INPUT.MAX_SCALE < cfg.INPUT.MIN_SCALE:
         raise ConfigError(f"INPUT.MAX_SCALE is {cfg.INPUT.MAX_SCALE}: it must be at least INPUT.MIN_SCALE")
+    if cfg.MODEL.ENCODER.CACHE and not cfg.INPUT.MIN_SCALE == cfg.INPUT.MAX_SCALE <= 1:
+        raise ConfigError(
+            "MODEL.ENCODER.CACHE keeps features of training images, but at random scales none comes twice: set "
+            "INPUT.MIN_SCALE and MAX_SCALE to one value of at most 1, or give no cache"
+        )
     if min(cfg.MODEL.PIXEL_STD, default=1) <= 0:
         raise ConfigError(f"MODEL.PIXEL_STD is {tuple(cfg.MODEL.PIXEL_STD)}: every value must be above 0")
     if list(cfg.SOLVER.STEPS) != sorted({*cfg.SOLVER.STEPS}):

@@ -38,6 +38,11 @@ KEYS: Keys = {
         (3, 5, 7, 11), Many(Integer(most=999), length=4), "whose outputs make the pyramid, finest first"
     ),
     **group(
+        "MODEL.ENCODER",
+        CACHE=Key("", Text(), "folder that keeps features of training images, of one scale; empty: none"),
+        CACHE_LIMIT=Key(100.0, Number(above=0), "most GiB of that folder"),
+    ),
+    **group(
         "MODEL.TEXT",
         PROMPTS=Key("detection", Choice.of(Templates), "what class names are put into; detection: 63 of them"),
         CACHE=Key("output/class_embeddings", Text(), "folder that keeps embeddings of names; empty: none does"),

@@ -94,7 +94,7 @@ def test_diffusion_models_that_cannot_serve_are_refused_before_training(options,
 def test_a_cache_of_other_settings_is_refused(tmp_path):
     cache = ("MODEL.DIFFUSION.CACHE", str(tmp_path / "cache"))
     built(*completing(tmp_path / "model", *cache))
-    with pytest.raises(ConfigError, match=r"holds attention maps of other settings \(.*timestep \d+, not \d+\)"):
+    with pytest.raises(ConfigError, match=r"was filled with other settings \(.*timestep \d+, not \d+\)"):
         built(*completing(tmp_path / "model", *cache, "MODEL.DIFFUSION.TIMESTEP", "7"))
 
 

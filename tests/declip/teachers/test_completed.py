@@ -4,11 +4,12 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from einops import rearrange
 
+from d2host.engine.tensor_cache import TensorCache
 from declip.losses import ContextLoss, KLDistance
 from declip.models.features import DenseFeatures
 from declip.teachers.base import Views
 from declip.teachers.completed import Completed, Order
-from declip.teachers.diffusion import AttentionCache, DiffusionAttention, DiffusionOptions
+from declip.teachers.diffusion import DiffusionAttention, DiffusionOptions
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import Affinities, Features
 from tests.tiny_diffusion import pixel_unet
@@ -55,10 +56,10 @@ def test_the_context_loss_learns_from_the_completed_affinity(views):
 
 def test_a_cached_run_teaches_the_same_without_looking_again(views, tmp_path):
     fresh = completed()
-    options = {"folder": tmp_path, "settings": fresh.diffusion.fingerprint(), "limit": 10**6}
-    first = completed(cache=AttentionCache(**options))
+    options = {"folder": tmp_path, "settings": fresh.diffusion.fingerprint(), "limit": 10**6, "key": "cache"}
+    first = completed(cache=TensorCache(**options))
     found = [first.teach(views).images, fresh.teach(views).images]
-    again = completed(cache=AttentionCache(**options))
+    again = completed(cache=TensorCache(**options))
     looked = []
     again.diffusion.register_forward_hook(lambda *_: looked.append(1))
     found.append(again.teach(views).images)

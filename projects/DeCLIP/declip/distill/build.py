@@ -8,6 +8,7 @@ import torch
 from d2host import CfgNode
 from d2host.engine.errors import CheckpointError, ConfigError, DataError
 from d2host.engine.precision import Precision, amp_precision
+from d2host.engine.tensor_cache import TensorCache
 from declip.data.detection.proposals import load_proposals
 from declip.data.image_sources import list_images
 from declip.data.region_sets import RegionSet, load_region_set
@@ -34,7 +35,7 @@ from declip.plugins import from_plugins
 from declip.teachers.base import FrozenTeacher
 from declip.teachers.clip import ClipTeacher
 from declip.teachers.completed import Completed, Order
-from declip.teachers.diffusion import AttentionCache, DiffusionOptions, Fusion, load_diffusion
+from declip.teachers.diffusion import DiffusionOptions, Fusion, load_diffusion
 from declip.teachers.foundation import FoundationTeacher
 
 PROBE = 8  # side of the grid on which a diffusion model is tried before training, tokens
@@ -135,7 +136,10 @@ def _completed(cfg: CfgNode, foundation: FoundationTeacher) -> Completed:
     diffusion = load_diffusion(keys.NAME, keys.WEIGHTS, Precision(keys.PRECISION), options)
     side = PROBE * diffusion.pixels
     diffusion(torch.zeros(3, side, side), grid=(PROBE, PROBE), noise="")  # levels that cannot serve are refused here
-    cache = AttentionCache(keys.CACHE, diffusion.fingerprint(), int(keys.CACHE_LIMIT * 2**30)) if keys.CACHE else None
+    cache = None
+    if keys.CACHE:
+        limit = int(keys.CACHE_LIMIT * 2**30)
+        cache = TensorCache(keys.CACHE, diffusion.fingerprint(), limit, "MODEL.DIFFUSION.CACHE")
     return Completed(foundation, diffusion, Order(keys.ORDER), cache)
 
 

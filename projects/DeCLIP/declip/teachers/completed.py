@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from d2host.engine.tensor_cache import TensorCache
 from declip.teachers.base import FrozenTeacher, Views
-from declip.teachers.diffusion.cache import AttentionCache
 from declip.teachers.diffusion.model import DiffusionAttention
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import CompletedFeatures, ProductAffinity
@@ -49,7 +49,7 @@ class Completed(FrozenTeacher):
         foundation: FoundationTeacher,
         diffusion: DiffusionAttention,
         order: Order = Order.AFFINITY,
-        cache: AttentionCache | None = None,
+        cache: TensorCache | None = None,
     ) -> None:
         super().__init__()
         self.foundation, self.diffusion, self.order, self.cache = foundation, diffusion, order, cache
@@ -91,9 +91,10 @@ class Completed(FrozenTeacher):
 
     def _attention(self, image: Tensor, grid: tuple[int, int], digest: str) -> Tensor:
         """A of an image, from the cache or into it: rounded to half precision in both cases, so it is the same."""
-        attention = self.cache.get(digest, grid[0] * grid[1]) if self.cache else None
-        if attention is None:
-            attention = self.diffusion(image, grid, digest).half()
+        tokens = grid[0] * grid[1]
+        kept = self.cache.get(digest, {"attention": (tokens, tokens)}) if self.cache else None
+        if kept is None:
+            kept = {"attention": self.diffusion(image, grid, digest).half()}
             if self.cache:
-                self.cache.put(digest, attention)
-        return attention.to(image.device)
+                self.cache.put(digest, kept)
+        return kept["attention"].to(image.device)

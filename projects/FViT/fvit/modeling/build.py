@@ -4,6 +4,7 @@ from typing import Any
 
 from d2host import CfgNode
 from d2host.engine.errors import ConfigError
+from d2host.engine.precision import amp_precision
 from declip.models.backbone import DENSE, DenseCLIPBackbone
 from declip.models.factory import RANDOM, build_encoder, known_weights
 from declip.models.finetuning import FinetunePolicy, apply_finetuning
@@ -12,6 +13,7 @@ from declip.models.templates import Templates
 from fvit.config import check_config
 from fvit.data import taught_classes
 from fvit.modeling.box_head import BoxHead
+from fvit.modeling.cached_backbone import CachedBackbone
 from fvit.modeling.mask_head import MaskHead
 from fvit.modeling.norm import SyncBatchNorm
 from fvit.modeling.proposals import ProposalNetwork
@@ -47,7 +49,7 @@ def parts(cfg: CfgNode) -> dict[str, Any]:
     maps = [*(f"block{block}" for block in options.BLOCKS), DENSE]
     rpn, own = cfg.MODEL.RPN, [255 * each.flatten() for each in (encoder.pixel_mean, encoder.pixel_std)]
     return {
-        "backbone": DenseCLIPBackbone(encoder=encoder, out_features=maps, stride=patch),
+        "backbone": _backbone(cfg, encoder=encoder, out_features=maps, stride=patch),
         "pyramid": Pyramid(encoder.width, channels),
         "proposals": ProposalNetwork(
             pyramid_strides(patch),
@@ -79,3 +81,12 @@ def parts(cfg: CfgNode) -> dict[str, Any]:
         "predict_masks": test.MASKS,
         "select": Selection(test.SCORE_THRESH, test.NMS_THRESH, test.DETECTIONS_PER_IMAGE),
     }
+
+
+def _backbone(cfg: CfgNode, **options: Any) -> DenseCLIPBackbone:
+    """The frozen encoder, with a cache where ``MODEL.ENCODER.CACHE`` names one."""
+    keys = cfg.MODEL.ENCODER
+    if not keys.CACHE:
+        return DenseCLIPBackbone(**options)
+    precision = amp_precision(cfg.SOLVER.AMP, cfg.MODEL.DEVICE)
+    return CachedBackbone(folder=keys.CACHE, limit=int(keys.CACHE_LIMIT * 2**30), precision=precision, **options)

@@ -3,14 +3,12 @@
 * :class:`DiffusionAttention` (:mod:`model`): an image in, one fused self-attention map out
 * :mod:`attention`: maps of wanted layers, on the student's grid, and how they are fused
 * :func:`load_diffusion` (:mod:`loading`): from a folder of `diffusers`, a hub name, or a plug-in's name
-* :class:`AttentionCache` (:mod:`cache`): maps on disk
 
 Source: generalized DeCLIP (arXiv 2508.11256), SD-GSC; the recipe of the maps is CLIPer's (ICCV 2025).
 """
 
 from declip.teachers.diffusion.attention import Fusion
-from declip.teachers.diffusion.cache import AttentionCache
 from declip.teachers.diffusion.loading import load_diffusion
 from declip.teachers.diffusion.model import DiffusionAttention, DiffusionOptions
 
-__all__ = ["AttentionCache", "DiffusionAttention", "DiffusionOptions", "Fusion", "load_diffusion"]
+__all__ = ["DiffusionAttention", "DiffusionOptions", "Fusion", "load_diffusion"]

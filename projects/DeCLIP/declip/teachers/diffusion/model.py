@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from d2host.engine.errors import ConfigError
+from d2host.engine.tensor_cache import digest_of
 from declip.teachers.diffusion.attention import Fusion, fuse, recording, self_attentions
-
-SAMPLE = 1024  # numbers of each tensor that stand for it in a fingerprint
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,10 @@ class DiffusionAttention(nn.Module):
     def fingerprint(self) -> dict[str, object]:
         """All that maps depend on besides the image, for a cache."""
         options = self.options
-        digest = hashlib.sha256()
         level = self.scheduler.alphas_cumprod[self.timestep.cpu()]
         given = {"noise": level} if self.prompt is None else {"noise": level, "prompt": self.prompt}
-        for name, tensor in {**self.state_dict(), **given}.items():
-            digest.update(name.encode() + tensor.flatten()[:SAMPLE].float().cpu().numpy().tobytes())
         return {
-            "weights": digest.hexdigest()[:16],
+            "weights": digest_of({**self.state_dict(), **given}),
             "precision": str(self.unet.dtype).removeprefix("torch."),
             "layers": list(self.layers),
             "timestep": int(self.timestep),
