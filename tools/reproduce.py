@@ -54,10 +54,11 @@ def check_overrides(rows: Sequence[Row], subject: "Subject", overrides: Sequence
     """Read the config of every training, so that none begins where a later one could not.
 
     Raises:
-        ConfigError: a key is unknown, a value impossible, or the encoder has no config for a row.
+        ConfigError: a key is unknown, a value impossible, the encoder has no config for a row, or a package is missing.
     """
     from catseg.config import get_catseg_cfg
     from declip.distill import get_distillation_cfg
+    from declip.teachers.diffusion.loading import check_extra
     from fvit.config import get_fvit_cfg
 
     readers = {
@@ -67,7 +68,9 @@ def check_overrides(rows: Sequence[Row], subject: "Subject", overrides: Sequence
     }
     for row in [*rows, *(row.encoder for row in rows if row.encoder)]:
         if row.kind in readers:
-            readers[row.kind](subject.config(row.kind), [*row.options, *overrides])
+            cfg = readers[row.kind](subject.config(row.kind), [*row.options, *overrides])
+            if row.kind is RowKind.DISTILLED and cfg.MODEL.DIFFUSION.NAME:
+                check_extra(cfg.MODEL.DIFFUSION.NAME)
 
 
 def collect(table: Table, runs: "Runs", seeds: Sequence[int]) -> "Report":

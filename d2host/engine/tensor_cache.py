@@ -3,8 +3,8 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,18 +18,18 @@ from d2host.engine.errors import ConfigError, OutputError
 
 SETTINGS = "settings.json"
 HEADER = 256  # bytes of a file beside its tensors, about
-SAMPLE = 1024  # numbers of each tensor that stand for it
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """What stands for the weights of a model, by the first numbers of each: other weights, another text.
+    """What stands for the weights of a model: other names or numbers, another text.
 
     >>> digest_of({"weight": torch.zeros(2)}) == digest_of({"weight": torch.ones(2)})
     False
     """
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
-        digest.update(name.encode() + tensor.detach().flatten()[:SAMPLE].float().cpu().numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
@@ -42,7 +42,8 @@ class TensorCache:
     Args:
         folder: made if need be.
         settings: what the tensors depend on besides the image, JSON-serialisable.
-        limit: bytes of all files; processes of a run share what is left of it.
+        limit: bytes of all files; processes of a run share what is left of it when the run begins, so that runs at the
+            same time may exceed it together.
         key: the configuration key that names the folder, for errors.
 
     Raises:
@@ -61,7 +62,10 @@ class TensorCache:
     def __init__(self, folder: str | Path, settings: Mapping[str, object], limit: int, key: str) -> None:
         self.folder = Path(folder)
         _claim(self.folder / SETTINGS, settings, key)
-        used = sum(entry.stat().st_size for part in self.folder.glob("??") for entry in os.scandir(part))
+        used = 0
+        for path in self.folder.glob("??/*.safetensors"):
+            with suppress(FileNotFoundError):  # another run is replacing it
+                used += path.stat().st_size
         self.left = max(limit - used, 0) // comm.get_world_size()
 
     def get(self, image: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor] | None:

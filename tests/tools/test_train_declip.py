@@ -106,6 +106,16 @@ def test_two_processes_give_the_losses_of_one(finished, tool, python, losses, tm
     assert losses(tmp_path)[5] == pytest.approx(losses(finished)[5], rel=1e-4)
 
 
+def test_generalized_declip_takes_steps_with_the_shipped_teachers(tool, tmp_path):
+    options = ("--config-file", "distill_v2_nano.yaml", *TINY[2:], "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0")
+    result = tool("train_declip.py", *options, "OUTPUT_DIR", tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    merged = {key: value for line in lines for key, value in line.items()}
+    assert {"loss_content", "loss_context", "loss_region_correlation", "context/entropy_teacher"} <= merged.keys()
+    assert read_metadata(tmp_path / "declip.safetensors")["diffusion"] == "nano-diffusion"
+
+
 BAD_INPUT = {
     "no images named": (["DATASETS.IMAGES", ""], "DATASETS.IMAGES is empty"),
     "missing images": (["DATASETS.IMAGES", "gone"], "DATASETS.IMAGES is 'gone', which does not exist"),

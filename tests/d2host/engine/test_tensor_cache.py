@@ -70,6 +70,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_output(tmp_path):
         cache(tmp_path / "file" / "folder")
 
 
-def test_digests_differ_with_names_and_numbers():
-    digests = {digest_of(given) for given in ({"a": torch.zeros(2)}, {"b": torch.zeros(2)}, {"a": torch.ones(2)})}
-    assert len(digests) == 3
+def test_digests_differ_with_names_and_with_any_number():
+    plain, changed = torch.zeros(5000), torch.zeros(5000)
+    changed[-1] = 1
+    digests = {digest_of(given) for given in ({"a": plain}, {"b": plain}, {"a": changed}, {"a": plain.half()})}
+    assert len(digests) == 4 and digest_of({"a": torch.zeros(5000)}) in digests

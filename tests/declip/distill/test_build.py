@@ -81,7 +81,7 @@ def test_a_diffusion_model_completes_the_foundation_models_affinities(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("MODEL.DIFFUSION.CELLS", "1"), "takes latents whose sides are multiples of 2|cannot be brought"),
+        (("MODEL.DIFFUSION.CELLS", "1"), "takes latents whose sides are multiples of 2"),
         (("MODEL.DIFFUSION.LAYERS", "['up_blocks.7']"), "has no self-attention in 'up_blocks.7'"),
         (("MODEL.DIFFUSION.NAME", "gone"), "diffusion model 'gone' is unknown"),
     ],
@@ -159,7 +159,7 @@ def test_what_the_students_shape_forbids_is_refused_before_teachers_are_made(opt
         (("TEST.REGIONS", "*.json"), True, DataError, r"TEST.REGIONS is '\*.json', which does not exist"),
         (("MODEL.WEIGHTS", "gone.pth"), False, CheckpointError, r"checkpoint gone\.pth does not exist"),
         (("TEST.CAPTIONS", "gone"), True, DataError, "TEST.CAPTIONS is 'gone', which does not exist"),
-        (("TEST.CLASSES", "gone"), True, DataError, "TEST.CLASSES is 'gone', which does not exist"),
+        (("TEST.CLASSES", "gone"), True, DataError, "TEST.CLASSES is 'gone', which is no folder"),
         (
             ("TEST.REGIONS", "", "TEST.CAPTIONS", "", "TEST.EVAL_PERIOD", "0"),
             False,

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from einops import rearrange
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2host.engine.tensor_cache import TensorCache
 from declip.losses import ContextLoss, KLDistance
@@ -66,6 +67,27 @@ def test_a_cached_run_teaches_the_same_without_looking_again(views, tmp_path):
     assert not looked and len(list(tmp_path.glob("*/*.safetensors"))) == 2
     for images in zip(*found, strict=True):
         assert all(torch.equal(images[0].right, other.right) for other in images[1:])
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operator makes."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.size = max(self.size, result.numel() * result.element_size())
+        return result
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_cached_map_is_whole_in_half_precision_alone(order, tmp_path):
+    teacher, tokens = completed(order, TensorCache(tmp_path, {}, 10**8, "cache")), 32 * 48
+    teacher.cache.put("00ff", {"attention": torch.rand(tokens, tokens)})
+    with Largest() as largest:
+        teacher(torch.randn(1, 16, 32, 48), torch.zeros(1, 3, 4 * 32, 4 * 48), ["00ff"])
+    assert largest.size <= 2 * tokens * tokens
 
 
 def test_an_image_is_completed_alike_whatever_stands_beside_it(views):

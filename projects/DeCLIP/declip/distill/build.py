@@ -54,13 +54,18 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
     if not cfg.DATASETS.IMAGES:
         raise ConfigError("DATASETS.IMAGES is empty: name a folder of images, a list, shards, or nano_train")
     sources = {"DATASETS.IMAGES": cfg.DATASETS.IMAGES}
-    sources |= {f"TEST.{name}": cfg.TEST[name] for name in ("REGIONS", "CAPTIONS", "CLASSES")}
+    sources |= {f"TEST.{name}": cfg.TEST[name] for name in ("REGIONS", "CAPTIONS")}
     if not training and not (cfg.TEST.REGIONS or cfg.TEST.CAPTIONS or cfg.TEST.CLASSES):
         raise ConfigError(
             "TEST.REGIONS is empty, as are TEST.CAPTIONS and TEST.CLASSES: name labelled regions to evaluate on"
         )
     if cfg.DATASETS.PROPOSALS and not os.path.isfile(cfg.DATASETS.PROPOSALS):
         raise DataError(f"DATASETS.PROPOSALS is '{cfg.DATASETS.PROPOSALS}', which does not exist: give a .npz or .json")
+    if cfg.TEST.CLASSES and not os.path.isdir(cfg.TEST.CLASSES):
+        raise DataError(
+            f"TEST.CLASSES is '{cfg.TEST.CLASSES}', which is no folder: give one that holds a folder of images for "
+            "each class"
+        )
     for key, source in sources.items():
         elsewhere = key == "DATASETS.IMAGES" and are_shards(source)
         if elsewhere and source not in known:

@@ -54,7 +54,13 @@ class DistillationTrainer(Trainer):
     @classmethod
     def from_config(cls, cfg: CfgNode, model: Distillation) -> "DistillationTrainer":
         """With what ``TEST`` names, where a training is to be validated."""
-        return cls(cfg, model, *((build_regions(cfg), build_class_token_sets(cfg)) if cfg.TEST.EVAL_PERIOD else ()))
+        validation = (build_regions(cfg), build_class_token_sets(cfg)) if cfg.TEST.EVAL_PERIOD else ()
+        if validation and not validation[1]:
+            logging.getLogger(__name__).warning(
+                "TEST.CAPTIONS and TEST.CLASSES are empty: no validation will tell whether the class token, which no "
+                "loss looks at, is still CLIP's"
+            )
+        return cls(cfg, model, *validation)
 
     def build_train_loader(self, start_iter: int) -> Iterable[list[dict]]:
         """Batches of views from an iteration on."""

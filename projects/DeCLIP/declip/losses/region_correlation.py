@@ -58,7 +58,7 @@ class RegionCorrelationLoss(DistillationLoss):
             regions: boxes per image in pixels of the student's view.
 
         Returns:
-            The loss, and :data:`ENTROPIES` of the rows (see :func:`entropy_shares`).
+            The loss, and :data:`ENTROPIES` of the rows (see :func:`entropy_shares`); that of a matrix of one is 0.
 
         Raises:
             ValueError: boxes are of another number of images.

@@ -19,6 +19,8 @@ from declip.teachers.diffusion.model import DiffusionAttention
 from declip.teachers.foundation import FoundationTeacher
 from declip.teachers.targets import CompletedFeatures, ProductAffinity
 
+ROWS = 512  # of A that are multiplied at a time
+
 
 class Order(str, Enum):
     """Which factor of the completed affinity stands first; rows of A sum to 1."""
@@ -31,7 +33,8 @@ class Completed(FrozenTeacher):
     """A foundation model's features, and their cosines S completed by a diffusion model's self-attention A.
 
     Neither S nor ``S A`` is ever whole: with unit features U, S is ``U U^T``, so that ``S A = U (A^T U)^T`` and
-    ``A S = (A U) U^T``: products of two N×E factors.
+    ``A S = (A U) U^T``: products of two N×E factors. Of A, which is whole in half precision, blocks of rows alone take
+    part in them at a time.
 
     Args:
         foundation: gives the features.
@@ -78,10 +81,15 @@ class Completed(FrozenTeacher):
         with torch.autocast(device.type, enabled=False):
             units = F.normalize(rearrange(features, "b e h w -> b (h w) e"), dim=2).to(dtype)
             for own, image, digest in zip(units, images, digests, strict=True):
-                attention = self._attention(image, grid, digest).to(dtype)
-                spread = self.order is Order.AFFINITY
-                factors = (own, attention.T @ own) if spread else (attention @ own, own)
-                affinities.append(ProductAffinity(*factors))
+                attention = self._attention(image, grid, digest)
+                if self.order is Order.AFFINITY:
+                    spread = torch.zeros(own.shape, device=device)
+                    for rows, features_of_rows in zip(attention.split(ROWS), own.split(ROWS), strict=True):
+                        spread += rows.to(dtype).T @ features_of_rows
+                    affinities.append(ProductAffinity(own, spread.to(dtype)))
+                else:
+                    means = torch.cat([rows.to(dtype) @ own for rows in attention.split(ROWS)])
+                    affinities.append(ProductAffinity(means, own))
         return tuple(affinities)
 
     def teach(self, views: Views) -> CompletedFeatures:

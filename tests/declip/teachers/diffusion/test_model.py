@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError
 from declip.teachers.diffusion import DiffusionAttention, DiffusionOptions, Fusion
 from declip.teachers.diffusion.attention import fuse, recording, self_attentions
 from tests.tiny_diffusion import LAYERS, PIXELS, pixel_unet, tiny_unet, tiny_vae
@@ -69,10 +69,8 @@ def test_more_cells_reach_coarser_levels(image):
 def test_a_unet_of_pixels_needs_neither_vae_nor_prompt(image):
     model = DiffusionAttention(pixel_unet(), DDIMScheduler(), options=DiffusionOptions(cells=4))
     assert model.pixels == 4 and model(image, GRID, "image").sum().item() == pytest.approx(15)
-    with pytest.raises(ConfigError, match="takes latents whose sides are multiples of 2, not 3×5"):
-        DiffusionAttention(pixel_unet(), DDIMScheduler(), options=DiffusionOptions(cells=1))(
-            image[:, :3, :5], GRID, "image"
-        )
+    with pytest.raises(ConfigError, match="takes latents whose sides are multiples of 2, but a token has 1 cells"):
+        DiffusionAttention(pixel_unet(), DDIMScheduler(), options=DiffusionOptions(cells=1))
 
 
 def test_it_never_trains_and_autocast_leaves_it_alone(image):
@@ -93,11 +91,25 @@ def test_what_maps_depend_on_is_in_the_fingerprint():
         assert diffusion(**options).fingerprint() != base, options
     assert diffusion().to(torch.bfloat16).fingerprint() != base
     other = diffusion()
-    other.prompt += 1
+    other.prompt[0, -1] += 1
     assert other.fingerprint() != base
+    heads = diffusion()
+    heads.unet.register_to_config(attention_head_dim=4)
+    assert heads.fingerprint() != base
+
+
+def test_a_map_that_is_not_finite_is_an_error(image):
+    model = diffusion()
+    next(iter(model.layers.values())).to_q.weight.fill_(torch.nan)
+    with pytest.raises(CheckpointError, match="the diffusion model's attention maps of image 00ff are not finite"):
+        model(image, GRID, "00ff")
 
 
 REFUSED = {
+    "more than a latent and a prompt": (
+        {"unet": tiny_unet(num_class_embeds=3)},
+        "takes more than a latent and a prompt .num_class_embeds., which an image alone does not give",
+    ),
     "vae of another model": (
         {"vae": tiny_vae(3)},
         "UNet denoises 4 channels, but its VAE gives 3 channels: take both from one model",

@@ -42,9 +42,7 @@ def load_diffusion(
         ConfigError: `diffusers` is missing, or the model, or a part of it, cannot be had or does not fit.
         CheckpointError: weights are damaged or of another model.
     """
-    missing = [package for package in ("diffusers",) if find_spec(package) is None]
-    if missing:
-        raise ConfigError(f"MODEL.DIFFUSION.NAME '{name}' needs packages ({', '.join(missing)} missing): {EXTRA}")
+    check_extra(name)
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet2DModel
 
     source = str(from_plugins("diffusions").get(name, name))
@@ -66,6 +64,16 @@ def load_diffusion(
     scheduler = DDIMScheduler.from_config(_config(DDIMScheduler, source, "scheduler", name))
     prompt = _empty_prompt(source, weights, name, unet.config.cross_attention_dim) if kind != "UNet2DModel" else None
     return DiffusionAttention(unet, scheduler, vae, prompt, options).to(precision.dtype)
+
+
+def check_extra(name: str) -> None:
+    """Make sure that a diffusion model could be loaded here.
+
+    Raises:
+        ConfigError: `diffusers` is missing.
+    """
+    if find_spec("diffusers") is None:
+        raise ConfigError(f"MODEL.DIFFUSION.NAME '{name}' needs packages (diffusers missing): {EXTRA}")
 
 
 def _config(kind: type, source: str, part: str, name: str) -> dict[str, Any]:

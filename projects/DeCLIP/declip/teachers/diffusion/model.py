@@ -6,6 +6,7 @@ Shape legend
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 
 from d2host.engine.errors import ConfigError
 from d2host.engine.tensor_cache import digest_of
+from d2host.engine.tensors import check_finite
 from declip.teachers.diffusion.attention import Fusion, fuse, recording, self_attentions
+
+CONDITIONS = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "num_class_embeds")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class DiffusionAttention(nn.Module):
         pixels: per token, along a side, that an image has to have.
 
     Raises:
-        ConfigError: the VAE does not fit the UNet, or the UNet has no such self-attention.
+        ConfigError: the VAE does not fit the UNet, or the UNet has no such self-attention, or takes other sizes or more
+            than a latent and a prompt.
 
     >>> from diffusers import DDIMScheduler, UNet2DModel
     >>> down, up = ("DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D", "UpBlock2D")
@@ -86,6 +91,17 @@ class DiffusionAttention(nn.Module):
                 f"the diffusion model's UNet denoises {unet.config.in_channels} channels, but {gives}: take both from "
                 "one model"
             )
+        if more := [key for key in CONDITIONS if unet.config.get(key)]:
+            raise ConfigError(
+                f"the diffusion model's UNet takes more than a latent and a prompt ({', '.join(more)}), which an image "
+                "alone does not give: take another model, such as Stable Diffusion 1.5 or 2.1"
+            )
+        divisor = 2 ** (len(unet.config.block_out_channels) - 1)
+        if prompt is None and self.options.cells % divisor:
+            raise ConfigError(
+                f"the diffusion model's UNet takes latents whose sides are multiples of {divisor}, but a token has "
+                f"{self.options.cells} cells: choose MODEL.DIFFUSION.CELLS so that tokens have such sides"
+            )
         self.layers = _wanted(self_attentions(unet), self.options.layers)
         self.pixels = self.options.cells * (2 ** (len(vae.config.block_out_channels) - 1) if vae else 1)
         known = scheduler.config.num_train_timesteps
@@ -113,7 +129,8 @@ class DiffusionAttention(nn.Module):
             N×N float32, rows sum to 1.
 
         Raises:
-            ConfigError: the UNet cannot take the latent's size, or a layer's grid cannot be brought to the student's.
+            ConfigError: a layer's grid cannot be brought to the student's.
+            CheckpointError: the map is not finite.
         """
         with torch.autocast(image.device.type, enabled=False):
             latent = self._encode((image[None] / 127.5 - 1).to(self.unet.dtype))
@@ -125,31 +142,28 @@ class DiffusionAttention(nn.Module):
             with recording(self.layers, grid) as maps:
                 conditions = () if self.prompt is None else (self.prompt.to(latent.dtype),)
                 self.unet(noised, self.timestep, *conditions)
-            return fuse([maps[name] for name in self.layers], self.options.threshold, self.options.fusion)
+            fused = fuse([maps[name] for name in self.layers], self.options.threshold, self.options.fusion)
+        check_finite(fused, f"the diffusion model's attention maps of image {noise}")
+        return fused
 
     def _encode(self, image: Tensor) -> Tensor:
         """1×3×H×W in [-1, 1] → 1×Z×(H/f)×(W/f), without noise of the VAE's own."""
         if self.vae is None:
-            latent = image
-        else:
-            config = self.vae.config
-            mean = self.vae.encode(image).latent_dist.mean
-            latent = (mean - (config.get("shift_factor") or 0)) * config.scaling_factor
-        divisor = 2 ** (len(self.unet.config.block_out_channels) - 1)
-        if self.prompt is None and any(side % divisor for side in latent.shape[2:]):
-            raise ConfigError(
-                f"the diffusion model's UNet takes latents whose sides are multiples of {divisor}, not "
-                f"{latent.shape[2]}×{latent.shape[3]}: choose MODEL.DIFFUSION.CELLS so that tokens have such sides"
-            )
-        return latent
+            return image
+        config = self.vae.config
+        mean = self.vae.encode(image).latent_dist.mean
+        return (mean - (config.get("shift_factor") or 0)) * config.scaling_factor
 
     def fingerprint(self) -> dict[str, object]:
         """All that maps depend on besides the image, for a cache."""
         options = self.options
         level = self.scheduler.alphas_cumprod[self.timestep.cpu()]
         given = {"noise": level} if self.prompt is None else {"noise": level, "prompt": self.prompt}
+        parts = [dict(part.config) for part in (self.unet, self.vae) if part is not None]
+        shapes = [{key: value for key, value in part.items() if not key.startswith("_")} for part in parts]
         return {
             "weights": digest_of({**self.state_dict(), **given}),
+            "model": hashlib.sha256(json.dumps(shapes, sort_keys=True, default=str).encode()).hexdigest()[:16],
             "precision": str(self.unet.dtype).removeprefix("torch."),
             "layers": list(self.layers),
             "timestep": int(self.timestep),

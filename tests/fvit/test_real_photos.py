@@ -1,0 +1,32 @@
+"""Detectors on real photographs, by the command line."""
+
+import json
+
+import pytest
+
+from tests.coco_real import coco_real_det
+
+
+@pytest.fixture
+def train(repository, run_here, tmp_path):
+    def run(config, *options):
+        photos = f"('{coco_real_det()}',)"
+        common = ("MODEL.DEVICE", "cpu", "MODEL.TEXT.CACHE", "", "MODEL.TEXT.PROMPTS", "name")
+        common = (*common, "DATASETS.TRAIN", photos, "DATASETS.TEST", photos, "OUTPUT_DIR", tmp_path / "run")
+        tool = repository / "tools/train_net.py"
+        result = run_here(tool, "--config-file", config, *common, *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return json.loads((tmp_path / "run/inference/results.json").read_text())[coco_real_det()]["bbox"]
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_published_recipe_takes_steps_and_evaluates(train, tmp_path):
+    steps = ("SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "SOLVER.CHECKPOINT_PERIOD", 0)
+    found = train("fvit_ov_coco_vitb.yaml", "MODEL.ENCODER.WEIGHTS", "random", *steps)
+    assert 0 <= found["AP50"] < 10  # all but random: only the path is real
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.json").read_text().splitlines()]
+    losses = {name: value for line in lines for name, value in line.items() if name.startswith("loss_")}
+    assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_cls", "loss_box_reg"}
+    assert all(value > 0 for value in losses.values())
