@@ -11,6 +11,7 @@ from catseg.config import get_catseg_cfg
 from catseg.loader import build_train_loader, check_inputs
 from d2host import CfgNode
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer
+from d2host.engine.checkpoint import checkpoint_to_evaluate
 from d2host.engine.parallel import unwrap
 from declip.evaluation.run import evaluate_datasets, report_results, without_classes
 from declip.models.finetuning import no_weight_decay
@@ -68,7 +69,7 @@ def read_run_config(config_file: str, opts: Sequence[str], training: bool) -> Cf
     """
     cfg = get_catseg_cfg(config_file, opts)
     check_inputs(cfg, training)
-    state_attention(cfg)
+    state_attention(cfg, "" if training else checkpoint_to_evaluate(cfg))
     return cfg
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
-from d2host import comm
+from d2host import CfgNode, comm
 from d2host.engine.atomic import replacing
 from d2host.engine.checkpoint_file import peek_iteration, read_run
 from d2host.engine.errors import CheckpointError, ConfigError, OutputError
@@ -123,6 +123,15 @@ class RunCheckpointer:
                 f"{files[-1]} is of an earlier run: add --resume to go on with it, or give another OUTPUT_DIR to start "
                 "anew"
             )
+
+
+def checkpoint_to_evaluate(cfg: CfgNode) -> str:
+    """What an evaluation is of: ``MODEL.WEIGHTS``, else the newest checkpoint of ``OUTPUT_DIR``; empty without any.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none can be read.
+    """
+    return cfg.MODEL.WEIGHTS or str(RunCheckpointer(cfg.OUTPUT_DIR).last() or "")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:

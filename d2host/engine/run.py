@@ -19,7 +19,7 @@ from d2host.engine.loading import per_process_batch
 from d2host.engine.options import TrainingOptions
 from d2host.engine.precision import settle_precision
 from d2host.engine.setup import resolve_device, seed_run, setup_logs, write_config
-from d2host.engine.state import check_continues, keep_precision
+from d2host.engine.state import check_continues, keep_precision, name_differences
 from d2host.engine.trainer import Trainer
 
 
@@ -73,6 +73,7 @@ def run_training(
             trainer.load_weights(weights)
             logger.info("Weights of %s", weights)
         if args.eval_only:
+            name_differences(weights, cfg)
             trainer.report()
         else:
             trainer.run(last)

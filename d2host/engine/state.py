@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from d2host import CfgNode, EventStorage
+from d2host.engine.checkpoint_file import read_run
 from d2host.engine.errors import CheckpointError, ConfigError
 from d2host.engine.precision import AUTO, Precision
 
 MAY_CHANGE = {  # last parts of keys: where files lie, how the machine is used, what is kept, how long it goes
     *("OUTPUT_DIR", "WEIGHTS", "IMAGES", "IMAGE_ROOT", "DEVICE", "NUM_WORKERS", "RECOMPUTE", "TOKEN_CHUNK"),
-    *("CUDNN_BENCHMARK", "CHECKPOINT_PERIOD", "MAX_CHECKPOINTS", "MAX_ITER", "VERSION"),
+    *("CUDNN_BENCHMARK", "CHECKPOINT_PERIOD", "MAX_CHECKPOINTS", "MAX_ITER", "VERSION", "CACHE", "CACHE_LIMIT"),
 }
 TIMES = {"time", "data_time", "images_per_second", "eta_seconds"}  # metrics of the machine and not of the run
 WINDOW = 20  # iterations that metrics are the median of, as on the console
@@ -55,6 +56,25 @@ def check_continues(path: Path, training: Mapping[str, Any], cfg: CfgNode) -> No
         )
     for key in changed:
         logging.getLogger(__name__).warning("From iteration %d on %s is %r, not %r", done, key, now[key], then[key])
+
+
+def name_differences(path: str, cfg: CfgNode) -> None:
+    """Log where an evaluation's ``MODEL`` is not that which a checkpoint was trained as.
+
+    Args:
+        path: the checkpoint, of a run or of weights alone, which do not say.
+        cfg: the present configuration.
+    """
+    try:
+        then = dict(_leaves(read_run(path, lazy=True)["training"]["config"]))
+    except (CheckpointError, KeyError, TypeError, AttributeError):
+        return
+    for key, value in _leaves(plain(cfg)):
+        may_change = not key.startswith("MODEL.") or key.rpartition(".")[2] in MAY_CHANGE
+        if not may_change and key in then and then[key] != value:
+            logging.getLogger(__name__).warning(
+                "%s was trained with %s %r, and is evaluated with %r", path, key, then[key], value
+            )
 
 
 def keep_precision(training: Mapping[str, Any], cfg: CfgNode) -> None:

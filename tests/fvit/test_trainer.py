@@ -79,8 +79,20 @@ def test_a_run_is_resumed_exactly_and_evaluated_from_its_checkpoint(train, tmp_p
     train(again, "--eval-only", "MODEL.WEIGHTS", whole / "model_final.pth")
     assert results(again) == results(whole)
     other = ("DATASETS.TRAIN", "('coco_80_val',)")
-    result = train(again, "--eval-only", "MODEL.WEIGHTS", whole / "model_final.pth", *other, status=2)
-    assert "was trained on scenes_train, of other classes than coco_80_val of DATASETS.TRAIN" in result.stderr
+    for weights, folder in ((("MODEL.WEIGHTS", whole / "model_final.pth"), again), ((), whole)):
+        result = train(folder, "--eval-only", *weights, *other, status=2)
+        assert "was trained on scenes_train, of other classes than coco_80_val of DATASETS.TRAIN" in result.stderr
+
+
+def test_a_run_is_evaluated_by_the_context_it_was_trained_with(train, tmp_path):
+    own = ("MODEL.ENCODER.WEIGHTS", "nano-clip", "MODEL.ENCODER.CONTEXT", "maskclip")
+    train(tmp_path / "run", *own)
+    trained = results(tmp_path / "run")
+    changed = ("MODEL.ROI_HEADS.FINEST_SIZE", 99.0)
+    result = train(tmp_path / "run", "--eval-only")
+    assert results(tmp_path / "run") == trained and "was trained with" not in result.stderr + result.stdout
+    result = train(tmp_path / "run", "--eval-only", *changed)
+    assert "was trained with MODEL.ROI_HEADS.FINEST_SIZE 28.0, and is evaluated with 99.0" in result.stdout
 
 
 def test_the_rate_falls_at_the_steps(train, tmp_path):

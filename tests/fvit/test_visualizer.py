@@ -22,7 +22,7 @@ def test_likely_detections_stand_beside_the_objects(tmp_path):
     found = Instances(
         (40, 60), pred_boxes=Boxes(boxes), scores=torch.tensor([0.9, 0.1]), pred_classes=torch.zeros(2).long()
     )
-    drawer = DetectionVisualizer("one_white_image", tmp_path / "pictures", count=3)
+    drawer = DetectionVisualizer("one_white_image", tmp_path / "pictures", count=3, threshold=0.3)
     drawer.process([record, {"image_id": 8}], [{"instances": found}] * 2)
     (picture,) = (tmp_path / "pictures").glob("*.png")
     pixels = np.asarray(Image.open(picture))

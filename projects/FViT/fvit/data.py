@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch.utils.data import DataLoader
 
 from d2host import CfgNode
+from d2host.engine.checkpoint import checkpoint_to_evaluate
 from d2host.engine.checkpoint_file import read_run
 from d2host.engine.errors import CheckpointError, ConfigError
 from declip.data.detection.datasets import detection_classes, detection_metadata, detection_records
@@ -43,10 +44,11 @@ def check_inputs(cfg: CfgNode, training: bool) -> None:
     if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
         raise CheckpointError(f"checkpoint {cfg.MODEL.WEIGHTS} does not exist: check MODEL.WEIGHTS")
     taught = taught_classes(cfg.DATASETS.TRAIN)
-    names = [] if training or not cfg.MODEL.WEIGHTS else trained_on(cfg.MODEL.WEIGHTS)
+    checkpoint = "" if training else checkpoint_to_evaluate(cfg)
+    names = trained_on(checkpoint) if checkpoint else []
     if names and names != list(cfg.DATASETS.TRAIN) and taught_classes(names) != taught:
         raise CheckpointError(
-            f"checkpoint {cfg.MODEL.WEIGHTS} was trained on {', '.join(names)}, of other classes than "
+            f"checkpoint {checkpoint} was trained on {', '.join(names)}, of other classes than "
             f"{', '.join(cfg.DATASETS.TRAIN)} of DATASETS.TRAIN, so that the wrong ones would count as novel: set "
             "DATASETS.TRAIN to what it was trained on"
         )

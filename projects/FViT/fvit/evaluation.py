@@ -27,6 +27,7 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         DataError: a dataset is unknown or incomplete, or a file unreadable.
     """
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",)
+    pictures = cfg.TEST.VISUALIZE, cfg.TEST.VISUALIZE_SCORE
     results = evaluate_test_sets(
         cfg,
         model,
@@ -34,7 +35,7 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         class_names=detection_classes,
         build_evaluators=lambda name, folder: [
             DetectionEvaluator.of(name, tasks=tasks, output_folder=folder),
-            *([DetectionVisualizer(name, folder / PICTURES, cfg.TEST.VISUALIZE)] if cfg.TEST.VISUALIZE else []),
+            *([DetectionVisualizer(name, folder / PICTURES, *pictures)] if cfg.TEST.VISUALIZE else []),
         ],
     )
     if not comm.is_main_process():

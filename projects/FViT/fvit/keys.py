@@ -93,6 +93,7 @@ KEYS: Keys = {
         DETECTIONS_PER_IMAGE=Key(100, Integer(least=1, most=100_000), "at most"),
         MASKS=Key(True, SWITCH, "predict and evaluate masks, too, where MODEL.MASK_ON"),
         VISUALIZE=Key(0, Integer(), "pictures per dataset: detections and ground truth side by side"),
+        VISUALIZE_SCORE=Key(0.3, Number(least=0, below=1), "that the score of a detection in them is above"),
     ),
     **group(
         "TEST.ENSEMBLE",

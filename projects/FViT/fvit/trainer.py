@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 import fvit.modeling  # noqa: F401 (registers the meta-architecture)
 from d2host import CfgNode, comm
 from d2host.engine import OptimizerOptions, Trainer, TrainingOptions, build_optimizer, warmup_multistep
+from d2host.engine.checkpoint import checkpoint_to_evaluate
 from d2host.engine.parallel import unwrap
 from declip.evaluation.run import report_results
 from declip.models.stated import state_attention
@@ -74,7 +75,7 @@ def read_run_config(config_file: str, opts: Sequence[str], training: bool) -> Cf
     """
     cfg = get_fvit_cfg(config_file, opts)
     check_inputs(cfg, training)
-    state_attention(cfg)
+    state_attention(cfg, "" if training else checkpoint_to_evaluate(cfg))
     return cfg
 
 

@@ -26,7 +26,7 @@ class DetectionVisualizer(DatasetEvaluator):
         threshold: of the scores of detections that are drawn.
     """
 
-    def __init__(self, dataset: str, folder: str | Path, count: int, threshold: float = 0.3) -> None:
+    def __init__(self, dataset: str, folder: str | Path, count: int, threshold: float) -> None:
         metadata, records = detection_metadata(dataset), detection_records(dataset)
         self.names = metadata.thing_classes
         self.colors = metadata.get("thing_colors") or class_palette(len(self.names))

@@ -31,11 +31,12 @@ def test_how_the_weights_attend_is_stated_in_the_config(maskclip_weights):
     assert (cfg.MODEL.ENCODER.CONTEXT, cfg.MODEL.ENCODER.ATTENTION_SCALE) == ("q", "none")
 
 
-def test_a_run_is_evaluated_as_it_was_trained_without_its_encoders_weights(maskclip_weights, tmp_path):
+def test_a_run_is_evaluated_as_it_was_trained_whatever_weights_its_encoder_would_have(maskclip_weights, tmp_path):
     cfg = get_catseg_cfg("declip_catseg_nano.yaml", [*LEFT_OPEN, "MODEL.ENCODER.WEIGHTS", str(maskclip_weights)])
     state_attention(cfg)
     training = {"iteration": 1, "optimizer": {}, "scaler": {}, "generators": [], "config": plain(cfg)}
     torch.save({"model": {"weight": torch.randn(2)}, "training": training}, tmp_path / "model_final.pth")
-    options = ["MODEL.ENCODER.WEIGHTS", "", "MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "MODEL.DEVICE", "cpu"]
-    encoder = build_model(get_catseg_cfg("declip_catseg_nano.yaml", [*LEFT_OPEN, *options])).encoder
-    assert (encoder.context.value, encoder.attention_scale.value) == ("maskclip", "none")
+    whole = ["MODEL.WEIGHTS", str(tmp_path / "model_final.pth"), "MODEL.DEVICE", "cpu"]
+    for options in (["MODEL.ENCODER.WEIGHTS", ""], ["MODEL.ENCODER.WEIGHTS", "nano-declip"]):  # both of no account
+        encoder = build_model(get_catseg_cfg("declip_catseg_nano.yaml", [*LEFT_OPEN, *whole, *options])).encoder
+        assert (encoder.context.value, encoder.attention_scale.value) == ("maskclip", "none")

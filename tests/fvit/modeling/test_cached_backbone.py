@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from d2host import build_model
-from d2host.engine.errors import ConfigError
+from d2host.engine.errors import CheckpointError, ConfigError
 from fvit.config import get_fvit_cfg
 from fvit.modeling.cached_backbone import CachedBackbone
 
@@ -62,6 +62,13 @@ def test_maps_of_another_encoder_are_refused(backbone):
     backbone()(IMAGES)
     with pytest.raises(ConfigError, match=r"\(MODEL.ENCODER.CACHE\) was filled with other settings \(.*weights"):
         backbone(MODEL__ENCODER__WEIGHTS="nano-clip")(IMAGES)
+
+
+def test_maps_that_half_precision_cannot_hold_are_an_error(backbone):
+    kept = backbone()
+    kept.encoder.image_tower.blocks[3].register_forward_hook(lambda block, given, result: result * 1e9)
+    with pytest.raises(CheckpointError, match=r"half precision, as MODEL\.ENCODER\.CACHE keeps them, are not finite"):
+        kept(IMAGES)
 
 
 def test_a_full_folder_leaves_maps_as_they_are(backbone, tmp_path):

@@ -60,9 +60,9 @@ def cached_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates,
     A file with anything else in it, damaged or of another vocabulary, is computed again, which is logged.
 
     Args:
-        folder: of the cache; None: no cache.
+        folder: of the cache; None or empty: no cache.
     """
-    if folder is None:
+    if not folder:
         return embed_names(encoder, names, templates)
     names = check_texts(names, "class names")
     digest = hashlib.sha256(json.dumps([encoder.name, templates.value, names]).encode())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2host.engine.precision import Precision
 from d2host.engine.tensor_cache import TensorCache, digest_of
+from d2host.engine.tensors import check_finite
 from declip.models.backbone import DenseCLIPBackbone
 
 
@@ -61,5 +62,7 @@ class CachedBackbone(DenseCLIPBackbone):
             fresh = super().forward(images[missing])
             for row, index in enumerate(missing):
                 kept[index] = {name: maps[row].half() for name, maps in fresh.items()}
+                for name, maps in kept[index].items():
+                    check_finite(maps, f"the features '{name}' in half precision, as MODEL.ENCODER.CACHE keeps them,")
                 self.cache.put(digests[index], kept[index])
         return {name: torch.stack([maps[name].to(images) for maps in kept]) for name in shapes}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from declip.data.detection.run_lengths import fault_in_mask, run_lengths_of
+from declip.data.detection.run_lengths import fault_in_mask, run_lengths, run_lengths_of
 
 SIZE = (37, 53)
 
@@ -54,6 +54,12 @@ def test_what_is_no_code_of_the_mask_is_refused_in_words(counts):
 
 def test_a_mask_of_another_size_is_refused():
     assert "its image of [37, 53]" in fault_in_mask({"size": [53, 37], "counts": [37 * 53]}, *SIZE)
+
+
+def test_polygons_of_two_points_cover_nothing():
+    triangle = [0, 0, 5, 0, 5, 5]
+    assert run_lengths([triangle, [0, 0, 30, 30]], *SIZE) == run_lengths([triangle], *SIZE)
+    assert not coco_mask.decode(run_lengths([[0, 0, 30, 30]], *SIZE)).any()
 
 
 def test_polygons_are_no_run_lengths():

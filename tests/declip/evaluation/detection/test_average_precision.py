@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -83,6 +84,14 @@ def test_it_is_that_of_pycocotools(scenes, seed, tmp_path, capsys):
         stats = dict(zip(("AP", "AP50", "AP75", "APs", "APm", "APl"), 100 * reference.stats[:6], strict=True))
         stats = {name: value if value >= 0 else float("nan") for name, value in stats.items()}
         assert {name: results[task][name] for name in stats} == pytest.approx(stats, abs=1e-9, nan_ok=True)
+
+
+def test_masks_of_more_detections_than_a_byte_counts_are_evaluated(scenes):
+    records, outputs = scenes(np.random.default_rng(0))
+    rows = [torch.arange(len(output["instances"])).repeat(40) for output in outputs]
+    many = [{"instances": output["instances"][each]} for output, each in zip(outputs, rows, strict=True)]
+    assert sum(len(output["instances"]) for output in many) > 255
+    assert 0 < evaluated(records, many)["segm"]["AP50"] <= evaluated(records, outputs)["segm"]["AP50"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -27,7 +27,7 @@ def _is_segmentation(value: Any) -> bool:
         polygons = [np.asarray(polygon, np.float64) for polygon in value]
     except (TypeError, ValueError, OverflowError):
         return False
-    # two corners, which public files have, count as a rectangle, as in pycocotools
+    # of two points, which COCO has, a polygon covers nothing
     return all(
         each.ndim == 1 and len(each) >= 4 and len(each) % 2 == 0 and np.isfinite(each).all() for each in polygons
     )

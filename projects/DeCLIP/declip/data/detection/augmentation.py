@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from declip.data.detection.run_lengths import run_lengths
+
 LEAST_SIDE = 0.01  # pixels of a box that stays
 
 
@@ -77,13 +79,8 @@ class Window:
         height, width = self.size
         if isinstance(segmentation, list):
             moved = [self._moved(np.reshape(polygon, (-1, 2))).ravel().tolist() for polygon in segmentation]
-            parts = [coco_mask.frPyObjects([polygon], height, width)[0] for polygon in moved]
-            return coco_mask.decode(coco_mask.merge(parts)).astype(bool)
-        whole = coco_mask.decode(
-            coco_mask.frPyObjects(dict(segmentation), *self.source)
-            if isinstance(segmentation["counts"], list)
-            else dict(segmentation)
-        )
+            return coco_mask.decode(run_lengths(moved, height, width)).astype(bool)
+        whole = coco_mask.decode(run_lengths(segmentation, *self.source))
         rows, columns = (
             (2 * np.arange(start, start + length) + 1) * old // (2 * new)  # the nearest, in whole numbers
             for start, length, old, new in zip((self.top, self.left), self.size, self.source, self.scaled, strict=True)

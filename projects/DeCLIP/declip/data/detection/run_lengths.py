@@ -6,6 +6,7 @@ What reads them for evaluation believes every length, and may be busy for hours 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 MOST_CHARACTERS = 6  # of a run: 30 bits
 
@@ -41,6 +42,26 @@ def run_lengths_of(counts: str | bytes | Sequence[int]) -> np.ndarray:
     runs -= np.where(code[ends] & 16, 1 << (5 * digits), 0)
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     return runs
+
+
+def run_lengths(segmentation: list | Mapping, height: int, width: int) -> dict:
+    """A ``segmentation`` of COCO, polygons or run-lengths, as compressed run-lengths.
+
+    Polygons of two points, which COCO has some of, cover nothing.
+
+    >>> run_lengths([[0, 0, 2, 0, 2, 2, 0, 2], [0, 0, 4, 4]], height=4, width=4)["counts"]
+    b'02208'
+    """
+    if isinstance(segmentation, list):
+        polygons = [polygon for polygon in segmentation if len(polygon) > 4]
+        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)) if polygons else _nothing(height, width)
+    if isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(dict(segmentation), height, width)
+    return dict(segmentation)
+
+
+def _nothing(height: int, width: int) -> dict:
+    return coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
 
 
 def fault_in_mask(segmentation: list | Mapping, height: int, width: int) -> str:

@@ -49,8 +49,9 @@ def precision_of_classes(
     """
     precision = np.full((THRESHOLDS, RECALLS, num_classes, len(AREAS)), -1.0)
     if len(detections):
-        own = coco_mask.area(detections.mask) if masks else detections.box[:, 2] * detections.box[:, 3]
-        detections = replace(detections, area=own.astype(np.float64))
+        own = map(coco_mask.area, detections.mask)  # one by one: the library cannot count more than 255 at once
+        area = np.fromiter(own, np.float64) if masks else detections.box[:, 2] * detections.box[:, 3]
+        detections = replace(detections, area=area)
     rows = zip(objects.by_class(num_classes), detections.by_class(num_classes), strict=True)
     for label, (true, found) in enumerate(rows):
         if not len(true):

@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from declip.data.detection.annotations import XYXY
+from declip.data.detection.run_lengths import run_lengths
 
 SCALARS = {"image": np.int32, "label": np.int32, "score": np.float64, "area": np.float64, "crowd": bool}
 RunLengths = dict
@@ -109,16 +110,3 @@ def objects_of(record: Mapping, image: int, masks: bool) -> Columns:
         boxes,
         found if masks else [],
     )
-
-
-def run_lengths(segmentation: list | Mapping, height: int, width: int) -> RunLengths:
-    """A ``segmentation`` of COCO, polygons or run-lengths, as compressed run-lengths.
-
-    >>> run_lengths([[0, 0, 2, 0, 2, 2, 0, 2]], height=4, width=4)["size"]
-    [4, 4]
-    """
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(dict(segmentation), height, width)
-    return dict(segmentation)

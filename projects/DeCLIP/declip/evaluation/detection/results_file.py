@@ -10,10 +10,9 @@ import numpy as np
 from d2host.engine.errors import DataError
 from declip.data.detection.annotations import OBJECT
 from declip.data.detection.datasets import image_ids
-from declip.data.detection.run_lengths import fault_in_mask
+from declip.data.detection.run_lengths import fault_in_mask, run_lengths
 from declip.data.records import IDENTIFIER, Rule, fault_in, is_number
 from declip.data.text_files import read_json
-from declip.evaluation.detection.columns import run_lengths
 from declip.evaluation.detection.evaluator import DetectionEvaluator
 
 REMEDY = "give one in COCO's results format"
