@@ -4,10 +4,13 @@
 benchmarks/detection_evaluation.py                        LVIS: 19,809 images, 300 detections each, 1,203 classes
 benchmarks/detection_evaluation.py --images 1000          a part
 benchmarks/detection_evaluation.py --references           besides, small sets against pycocotools and the LVIS API
+benchmarks/detection_evaluation.py --lvis lvis_val.json   boxes and masks on real objects against the LVIS API, alone
 
 Objects of an image: 12 draws of a class, of which a third are 300 times as frequent as the others, with one or two
 objects each; 2 to 11 classes are known to be absent. A third of the detections lie near to an object, with its class or
-an absent one, the others anywhere with any class. Peak memory is that of a process of its own, libraries included.
+an absent one, the others anywhere with any class. With ``--lvis``, detections are the objects of an annotation file,
+moved by some pixels, a part of them with another class that is looked for in the image. Peak memory is that of a
+process of its own, libraries included.
 """
 
 import argparse
@@ -20,12 +23,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
+from declip.data.detection.run_lengths import run_lengths
 from declip.evaluation.detection import DetectionEvaluator
 from measure import in_new_process, peak_memory, print_table
 
 HEIGHT, WIDTH = 480, 640
 DETECTIONS = 300  # per image
+KEYS = {"bbox": "bbox", "segm": "segmentation"}  # of results, by task
 
 
 def draw_image(rng: np.random.Generator, number: int, weights: np.ndarray, federated: bool) -> tuple[dict, tuple]:
@@ -119,16 +125,84 @@ def reference(images: int, classes: int, federated: bool) -> tuple[float, float]
         return time.perf_counter() - started, 100 * evaluation.stats[0]
 
 
+def move_objects(records: list[dict], rng: np.random.Generator) -> list[dict]:
+    """Detections as a results file has them: box and mask of every object, moved, and a third with another class."""
+    found = []
+    for record in records:
+        height, width = record["height"], record["width"]
+        known = [*{each["category_id"] for each in record["annotations"]}, *record["neg_category_ids"]]
+        for each in record["annotations"]:
+            mask = coco_mask.decode(run_lengths(each["segmentation"], height, width))
+            down, right = rng.integers(-6, 7, 2)
+            moved = np.asfortranarray(np.roll(mask, (down, right), (0, 1)))
+            if not moved.any():
+                continue
+            code, label = coco_mask.encode(moved), rng.choice(known) if rng.random() < 1 / 3 else each["category_id"]
+            found.append(
+                {"image_id": record["image_id"], "category_id": int(label), "score": rng.random()}
+                | {"bbox": coco_mask.toBbox(code).tolist(), "segmentation": code}
+            )
+    return found
+
+
+def against_lvis_api(path: str) -> None:
+    """Print every number of the LVIS API on an annotation file, and the largest difference of ours."""
+    import lvis
+
+    np.float = float  # which that package uses, and NumPy dropped
+    content = json.loads(Path(path).read_text())
+    frequency = {category["id"]: category["frequency"] for category in content["categories"]}
+    ids = {number: label for label, number in enumerate(sorted(frequency))}
+    groups = {group: [ids[number] for number in sorted(ids) if frequency[number] == group] for group in "rcf"}
+    objects = {image["id"]: [] for image in content["images"]}
+    for each in content["annotations"]:
+        objects[each["image_id"]].append({**each, "bbox_mode": 1})
+    records = [{**image, "image_id": image["id"], "annotations": objects[image["id"]]} for image in content["images"]]
+    found, rows = move_objects(records, np.random.default_rng(0)), []
+    labelled = [
+        {**record, "annotations": [{**each, "category_id": ids[each["category_id"]]} for each in record["annotations"]]}
+        for record in records
+    ]
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
+    for task in ("bbox", "segm"):
+        options = {"tasks": (task,), "category_ids": ids, "federated": True, "class_groups": groups}
+        evaluator = DetectionEvaluator(labelled, [str(number) for number in sorted(ids)], **options)
+        for number in objects:
+            own = [each for each in found if each["image_id"] == number]
+            boxes, scores = np.array([each["bbox"] for each in own]), np.array([each["score"] for each in own])
+            labels = np.array([ids[each["category_id"]] for each in own], int)
+            kept = evaluator.counted(number, scores, labels)
+            masks = [own[row]["segmentation"] for row in kept] if task == "segm" else []
+            evaluator.add(number, boxes.reshape(-1, 4)[kept], scores[kept], labels[kept], masks)
+        ours = evaluator.evaluate()[task]
+        with contextlib.redirect_stdout(io.StringIO()):
+            given = [{key: each[key] for key in ("image_id", "category_id", "score", KEYS[task])} for each in found]
+            reference = lvis.LVISEval(path, given, task)
+            reference.run()
+        theirs = [100 * reference.results[name] for name in names]
+        difference = max(abs(ours[name] - value) for name, value in zip(names, theirs, strict=True) if value >= 0)
+        rows.append([task, *theirs, f"{difference:.0e}"])
+    print_table(
+        f"{len(records)} images of {Path(path).name}, {len(found)} detections: the LVIS API's numbers",
+        ["of", *names, "largest difference of ours"],
+        rows,
+    )
+
+
 def main() -> None:
     """Print the tables, or, in a process of its own, a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=19_809)
     parser.add_argument("--references", action="store_true", help="compare with pycocotools and the LVIS API")
+    parser.add_argument("--lvis", metavar="PATH", help="compare on this annotation file of LVIS, and nothing else")
     parser.add_argument("--alone", nargs=3, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
         images, classes, federated = args.alone
         print(json.dumps(evaluate(images, classes, bool(federated))))
+        return
+    if args.lvis:
+        against_lvis_api(args.lvis)
         return
     found = in_new_process(__file__, "--alone", args.images, 1203, 1)
     print_table(
