@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from einops import rearrange
 
 from d2host.engine.precision import Precision
 from d2host.engine.tensor_cache import TensorCache
@@ -113,21 +114,29 @@ def making(name: str) -> dict:
 
 
 def affinity_alone(kind: str) -> dict:
-    """Forward and backward of the divergence from an affinity of 4,096 tokens; memory beyond the inputs."""
+    """Forward and backward of the divergence from an affinity of 4,096 tokens; memory beyond the features.
+
+    The map is read from a cache, and its 32 MiB count.
+    """
     torch.manual_seed(0)
     student, teacher = torch.randn(TOKENS, CHANNELS, requires_grad=True), torch.randn(TOKENS, CHANNELS)
-    attention = torch.full((TOKENS, TOKENS), 1 / TOKENS, dtype=torch.half)  # made without a larger temporary
+    grid = rearrange(teacher, "(h w) e -> 1 e h w", h=round(TOKENS**0.5))
+    folder = tempfile.TemporaryDirectory()
+    cache = TensorCache(folder.name, {}, 2**30, "--cache")
+    cache.put("photo", {"attention": torch.full((TOKENS, TOKENS), 1 / TOKENS, dtype=torch.half)})
+    completed = Completed(FoundationTeacher("nano-vfm", "random"), diffusion("tiny"), cache=cache)
 
     def run() -> None:
         units = F.normalize(teacher, dim=1)
         if kind == "plain":
             own = F.normalize(student, dim=1)
             q = ((own @ own.T) / 0.1).log_softmax(dim=1)
+            attention = cache.get("photo", {"attention": (TOKENS, TOKENS)})["attention"]
             p = (units @ units.T @ attention.float() / 0.1).log_softmax(dim=1)
             F.kl_div(q, p, reduction="sum", log_target=True).backward()
         else:
-            right = attention.float().T @ units if kind == "completed" else units
-            correlation_distance([student], ProductAffinity(units, right), KLDistance())[0].backward()
+            (affinity,) = completed(grid, grid, ["photo"]) if kind == "completed" else [ProductAffinity(units, units)]
+            correlation_distance([student], affinity, KLDistance())[0].backward()
 
     small = torch.randn(64, CHANNELS, requires_grad=True)
     correlation_distance([small], torch.randn(64, CHANNELS), KLDistance())[0].backward()  # loads the kernels
