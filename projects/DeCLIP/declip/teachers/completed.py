@@ -83,7 +83,7 @@ class Completed(FrozenTeacher):
             for own, image, digest in zip(units, images, digests, strict=True):
                 attention = self._attention(image, grid, digest)
                 if self.order is Order.AFFINITY:
-                    spread = torch.zeros(own.shape, device=device)
+                    spread = torch.zeros_like(own, dtype=torch.promote_types(dtype, torch.float32))
                     for rows, features_of_rows in zip(attention.split(ROWS), own.split(ROWS), strict=True):
                         spread += rows.to(dtype).T @ features_of_rows
                     affinities.append(ProductAffinity(own, spread.to(dtype)))
