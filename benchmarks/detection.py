@@ -43,7 +43,7 @@ def build(*overrides: object) -> torch.nn.Module:
 def inference(precision: Precision) -> dict:
     """Seconds of the tower and of the whole model."""
     model, image = build(), torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8)
-    square = torch.randn(1, 3, model.side, model.side)
+    square = torch.randn(1, 3, model.images.side, model.images.side)
     with torch.inference_mode(), precision.autocast("cpu"):
         tower, _ = best_time(lambda: model.backbone(square), REPEATS)
         whole, _ = best_time(lambda: model([{"image": image}]), REPEATS)
@@ -63,7 +63,7 @@ def training(*overrides: object) -> dict:
         }
         for some in boxes
     ]
-    model.backbone(torch.stack([model.normalize(sample["image"]) for sample in batch]))
+    model.encode(batch)
     return training_step(model, batch)
 
 

@@ -26,7 +26,7 @@ def propose_regions(model: FViT, images: Sequence[ImageRecord], most: int) -> It
         DataError: an image cannot be read.
     """
     model.eval()
-    mapper = TestMapper(model.side, model.side)
+    mapper = TestMapper(model.images.side, model.images.side)
     for record in tqdm(images, desc="proposals", unit="image"):
         sample = mapper.resize(record.read().permute(1, 2, 0).numpy())
         with torch.inference_mode():

@@ -11,6 +11,7 @@ from declip.models.finetuning import FinetunePolicy, apply_finetuning
 from fvit.config import get_fvit_cfg
 from fvit.modeling import FViT
 from fvit.modeling.box_head import BoxHead
+from fvit.modeling.images import SquareImages
 from fvit.modeling.proposals import ProposalNetwork
 from fvit.modeling.pyramid import Pyramid, pyramid_strides
 from fvit.modeling.regions import RegionSampler
@@ -130,6 +131,7 @@ def test_maps_of_14_pixel_patches_are_pooled_where_they_are():
     apply_finetuning(encoder, FinetunePolicy.FROZEN)
     maps = ("block0", "block1", "block2", "block3", "dense")
     model = FViT(
+        images=SquareImages(pixel_mean=(127.0,) * 3, pixel_std=(60.0,) * 3, side=112),
         backbone=DenseCLIPBackbone(encoder=encoder, out_features=maps, stride=14),
         pyramid=Pyramid(encoder.width, 8),
         proposals=ProposalNetwork(pyramid_strides(14), 8, proposals=30),
@@ -137,9 +139,6 @@ def test_maps_of_14_pixel_patches_are_pooled_where_they_are():
         mask_head=None,
         texts=lambda encoder, names: F.normalize(torch.ones(len(names), 24), dim=1),
         classes=["cat", "dog"],
-        pixel_mean=(127.0,) * 3,
-        pixel_std=(60.0,) * 3,
-        side=112,
         sampler=RegionSampler(),
         background_weight=0.6,
         ensemble=Ensemble(),

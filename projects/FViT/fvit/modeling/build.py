@@ -14,6 +14,7 @@ from fvit.config import check_config
 from fvit.data import taught_classes
 from fvit.modeling.box_head import BoxHead
 from fvit.modeling.cached_backbone import CachedBackbone
+from fvit.modeling.images import SquareImages
 from fvit.modeling.mask_head import MaskHead
 from fvit.modeling.norm import SyncBatchNorm
 from fvit.modeling.proposals import ProposalNetwork
@@ -48,7 +49,9 @@ def parts(cfg: CfgNode) -> dict[str, Any]:
         )
     maps = [*(f"block{block}" for block in options.BLOCKS), DENSE]
     rpn, own = cfg.MODEL.RPN, [255 * each.flatten() for each in (encoder.pixel_mean, encoder.pixel_std)]
+    statistics = cfg.MODEL.PIXEL_MEAN or own[0].tolist(), cfg.MODEL.PIXEL_STD or own[1].tolist()
     return {
+        "images": SquareImages(*statistics, cfg.INPUT.IMAGE_SIZE),
         "backbone": _backbone(cfg, encoder=encoder, out_features=maps, stride=patch),
         "pyramid": Pyramid(encoder.width, channels),
         "proposals": ProposalNetwork(
@@ -71,9 +74,6 @@ def parts(cfg: CfgNode) -> dict[str, Any]:
         "texts": ClassTexts(Templates(cfg.MODEL.TEXT.PROMPTS), cfg.MODEL.TEXT.CACHE or None),
         "classes": classes,
         "untaught": untaught,
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN or own[0].tolist(),
-        "pixel_std": cfg.MODEL.PIXEL_STD or own[1].tolist(),
-        "side": cfg.INPUT.IMAGE_SIZE,
         "finest": cfg.MODEL.ROI_HEADS.FINEST_SIZE,
         "sampler": RegionSampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION),
         "background_weight": heads.BACKGROUND_WEIGHT,

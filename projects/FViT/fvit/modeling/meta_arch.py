@@ -20,6 +20,7 @@ from declip.models.backbone import DenseCLIPBackbone
 from declip.models.templates import check_texts
 from fvit.modeling.box_head import CODER, BoxHead, box_loss, classification_loss
 from fvit.modeling.build import parts
+from fvit.modeling.images import SquareImages
 from fvit.modeling.mask_head import MaskHead, mask_targets, paste_masks
 from fvit.modeling.proposals import ProposalNetwork
 from fvit.modeling.pyramid import Pyramid, pyramid_strides
@@ -35,6 +36,7 @@ class FViT(nn.Module):
     """Open-vocabulary detection by a box head on a frozen dense CLIP, and by the dense features themselves.
 
     Args:
+        images: puts images of any size into a square of side S.
         backbone: gives the maps of four blocks, and the dense one last; frozen.
         pyramid: of the four.
         proposals: where objects may be.
@@ -42,8 +44,6 @@ class FViT(nn.Module):
         texts: names → embeddings.
         classes: that labels of training samples index.
         untaught: those of them that no label names.
-        pixel_mean, pixel_std: images are normalised with, RGB in 0..255; not always the encoder's own.
-        side: S; images are no larger.
         finest: see :class:`RegionPooler`.
         sampler: proposals that the heads learn from.
         background_weight: in the loss of classes.
@@ -59,6 +59,7 @@ class FViT(nn.Module):
     def __init__(
         self,
         *,
+        images: SquareImages,
         backbone: DenseCLIPBackbone,
         pyramid: Pyramid,
         proposals: ProposalNetwork,
@@ -67,9 +68,6 @@ class FViT(nn.Module):
         texts: ClassTexts,
         classes: Sequence[str],
         untaught: Sequence[int] = (),
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        side: int,
         finest: float = 56.0,
         sampler: RegionSampler,
         background_weight: float,
@@ -78,13 +76,11 @@ class FViT(nn.Module):
         predict_masks: bool = True,
     ) -> None:
         super().__init__()
-        self.backbone, self.pyramid, self.proposals = backbone, pyramid, proposals
+        self.images, self.backbone, self.pyramid, self.proposals = images, backbone, pyramid, proposals
         self.box_head, self.mask_head, self.texts = box_head, mask_head, texts
         self.classes = self.vocabulary = tuple(classes)
         self.untaught = tuple(untaught)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
-        self.side, self.sampler, self.background_weight = side, sampler, background_weight
+        self.sampler, self.background_weight = sampler, background_weight
         strides = pyramid_strides(backbone.encoder.patch_size)[:-1]
         self.pool = RegionPooler(strides, REGION, finest)
         self.pool_masks = RegionPooler(strides, MASK_REGION, finest)
@@ -98,7 +94,7 @@ class FViT(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self.pixel_mean.device
+        return self.images.pixel_mean.device
 
     def set_vocabulary(self, vocabulary: Sequence[str]) -> None:
         """Choose the classes that evaluation detects; those that training never taught count as novel.
@@ -180,25 +176,10 @@ class FViT(nn.Module):
         return results
 
     def encode(self, batched_inputs: list[dict]) -> tuple[ImageList, list[Tensor], Tensor]:
-        """Images of a batch, normalised and padded with zeros to a square; their pyramid, and their dense map."""
-        images = [self.normalize(sample["image"]) for sample in batched_inputs]
-        sizes = [tuple(image.shape[-2:]) for image in images]
-        if max(map(max, sizes)) > self.side:
-            raise DataError(
-                f"an image of {max(sizes, key=max)} pixels is larger than the square of {self.side} (INPUT.IMAGE_SIZE):"
-                " resize it first"
-            )
-        padded = [
-            F.pad(image, (0, self.side - width, 0, self.side - height))
-            for image, (height, width) in zip(images, sizes, strict=True)
-        ]
-        batch = torch.stack(padded)
-        *blocks, dense = self.backbone(batch).values()
-        return ImageList(batch, sizes), self.pyramid(blocks), dense
-
-    def normalize(self, image: Tensor) -> Tensor:
-        """An image as the encoder is given it."""
-        return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+        """Images of a batch in a square, their pyramid, and their dense map."""
+        images = self.images([sample["image"] for sample in batched_inputs])
+        *blocks, dense = self.backbone(images.tensors).values()
+        return images, self.pyramid(blocks), dense
 
     def objects(self, sample: dict) -> tuple[Tensor, Tensor, Tensor | None]:
         """Boxes G×4, labels G and, with a mask head, masks G×H×W of a training sample's objects.
