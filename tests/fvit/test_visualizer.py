@@ -27,6 +27,8 @@ def test_likely_detections_stand_beside_the_objects(tmp_path):
     (picture,) = (tmp_path / "pictures").glob("*.png")
     pixels = np.asarray(Image.open(picture))
     red = (pixels == [255, 0, 0]).all(axis=2)
-    assert pixels.shape == (40, 2 * 60 + GAP, 3)
-    assert red[20, 30] and not red[20, 2]  # the likely detection, not the other
-    assert red[15, 60 + GAP + 5] and not red[15, 60 + GAP + 40]
+    assert pixels.shape[1:] == (2 * 10 * 60 + GAP, 3)  # enlarged tenfold, below a strip of titles
+    red = red[-10 * 40 :]
+    assert red[200, 300] and not red[200, 20]  # the likely detection, not the other
+    right = red[:, 10 * 60 + GAP :]
+    assert right[150, 50] and not right[150, 400]
