@@ -30,3 +30,17 @@ def test_the_published_recipe_takes_steps_and_evaluates(train, tmp_path):
     losses = {name: value for line in lines for name, value in line.items() if name.startswith("loss_")}
     assert set(losses) == {"loss_objectness", "loss_rpn_box_reg", "loss_cls", "loss_box_reg"}
     assert all(value > 0 for value in losses.values())
+
+
+@pytest.mark.slow
+def test_a_small_detector_learns_photographs_by_heart(train, tmp_path):
+    found = train(
+        "fvit_nano.yaml",
+        *("INPUT.IMAGE_SIZE", 512, "INPUT.MIN_SCALE", 1.0, "INPUT.MAX_SCALE", 1.0, "INPUT.RANDOM_FLIP", "none"),
+        *("MODEL.ENCODER.CACHE", tmp_path / "features", "MODEL.ROI_HEADS.FINEST_SIZE", 28.0),
+        *("MODEL.RPN.POST_NMS_TOPK", 300, "MODEL.RPN.BATCH_SIZE_PER_IMAGE", 128),
+        *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 128, "TEST.ENSEMBLE.ALPHA", 0.0, "DATALOADER.NUM_WORKERS", 0),
+        *("SOLVER.IMS_PER_BATCH", 6, "SOLVER.MAX_ITER", 850, "SOLVER.STEPS", "(550,)", "SOLVER.BASE_LR", 0.003),
+        *("SOLVER.WARMUP_ITERS", 50, "SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.AMP.ENABLED", "auto"),
+    )
+    assert found["AP50"] > 80
