@@ -43,7 +43,7 @@ def test_a_small_detector_learns_photographs_by_heart(train, tmp_path):
     train(
         "fvit_nano.yaml",
         *model,
-        *("SOLVER.IMS_PER_BATCH", 6, "SOLVER.MAX_ITER", 850, "SOLVER.STEPS", "(550,)", "SOLVER.BASE_LR", 0.003),
+        *("SOLVER.IMS_PER_BATCH", 6, "SOLVER.MAX_ITER", 600, "SOLVER.STEPS", "(550,)", "SOLVER.BASE_LR", 0.003),
         *("SOLVER.WARMUP_ITERS", 50, "SOLVER.WEIGHT_DECAY", 0.0, "MODEL.RPN.POST_NMS_TOPK", 300),
     )
     more = ("MODEL.RPN.PRE_NMS_TOPK", 1000, "MODEL.RPN.POST_NMS_TOPK", 1000)  # photographs are full of small things
