@@ -1,6 +1,7 @@
 """Timing and memory for the benchmarks."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -43,10 +44,19 @@ def training_step(model: nn.Module, batch: list[dict]) -> dict[str, float]:
     return {"before": before, "peak": peak_memory(), "seconds": seconds}
 
 
-def in_new_process(script: str | Path, *arguments: object, python: str = sys.executable) -> dict:
-    """Run a script that prints one line of JSON last, so that its peak memory is its own."""
+def in_new_process(
+    script: str | Path, *arguments: object, python: str = sys.executable, imports: Sequence[Path] = ()
+) -> dict:
+    """Run a script that prints one line of JSON last, so that its peak memory is its own.
+
+    Args:
+        script, arguments: the program.
+        python: its interpreter.
+        imports: folders that it imports from besides.
+    """
     command = [python, str(script), *map(str, arguments)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, imports))} if imports else None
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return json.loads(output.strip().splitlines()[-1])
 
 

@@ -32,12 +32,11 @@ def openai_clip(public: dict) -> dict:
     return state | dict.fromkeys(sizes, torch.tensor(0))
 
 
-def build(checkout: Path, folder: Path, vocabulary: str, training: bool) -> nn.Module:
+def build(folder: Path, vocabulary: str, training: bool) -> nn.Module:
     """The checkout's ViT-B with the weights of the folder."""
-    sys.path.insert(0, str(checkout))
     if not torch.cuda.is_available():
         torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
-    import cat_seg  # noqa: F401 (registers the meta-architecture)
+    import cat_seg
     from cat_seg.config import add_cat_seg_config
     from cat_seg.third_party import clip, model_vpt
     from detectron2.config import get_cfg
@@ -49,7 +48,7 @@ def build(checkout: Path, folder: Path, vocabulary: str, training: bool) -> nn.M
     cfg = get_cfg()
     add_deeplab_config(cfg)
     add_cat_seg_config(cfg)
-    cfg.merge_from_file(str(checkout / "configs" / "vitb_384.yaml"))
+    cfg.merge_from_file(str(Path(cat_seg.__file__).parents[1] / "configs" / "vitb_384.yaml"))
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.MODEL.SEM_SEG_HEAD.TRAIN_CLASS_JSON = cfg.MODEL.SEM_SEG_HEAD.TEST_CLASS_JSON = str(
         folder / f"{vocabulary}.json"
@@ -68,13 +67,12 @@ def build(checkout: Path, folder: Path, vocabulary: str, training: bool) -> nn.M
 def main() -> None:
     """Measure, print a line of JSON, and leave scores or a gradient in ``theirs.pt``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("vocabulary")
     parser.add_argument("--train", action="store_true")
     arguments = parser.parse_args()
     os.chdir(arguments.folder)
-    model = build(arguments.checkout.resolve(), arguments.folder, arguments.vocabulary, arguments.train)
+    model = build(arguments.folder, arguments.vocabulary, arguments.train)
     inputs = torch.load(arguments.folder / "catseg_inputs.pt", weights_only=True)
     if not arguments.train:
 

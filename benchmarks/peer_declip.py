@@ -12,7 +12,6 @@ compares the correlations of each head with those of the foundation model, not t
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +34,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, p: float, scale: float, attn_bias
 def main() -> None:
     """Measure, print a line of JSON, and leave a gradient in ``theirs.pt``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("height", type=int)
     arguments = parser.parse_args()
-    checkout, folder = arguments.checkout.resolve(), arguments.folder
-    sys.path[:0] = [str(checkout / "src"), str(checkout)]
+    folder = arguments.folder
     import open_clip
     from open_clip.eva_clip import eva_vit_model
     from training.declip import DeCLIP

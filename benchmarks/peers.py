@@ -170,7 +170,9 @@ def compare(case: str, arguments: argparse.Namespace, folder: Path) -> list[list
     """The rows of a case: theirs, ours, ours in bf16."""
     peer, checkout = ("peer_declip.py", arguments.declip) if case in DECLIP else ("peer_catseg.py", arguments.catseg)
     size = DECLIP[case][0] if case in DECLIP else CATSEG[case]
-    theirs = in_new_process(HERE / peer, checkout, folder, size, *["--train"] * (case == STEP), python=arguments.python)
+    packages = (checkout.resolve() / "src", checkout.resolve())
+    train = ["--train"] * (case == STEP)
+    theirs = in_new_process(HERE / peer, folder, size, *train, python=arguments.python, imports=packages)
     expected = torch.load(folder / "theirs.pt", weights_only=True)
     rows = [[case, "public, fp32", theirs["seconds"], "1.0x", theirs["peak"], "100%", "", ""]]
     for precision in (Precision.FP32, Precision.BF16):

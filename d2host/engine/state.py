@@ -67,7 +67,7 @@ def name_differences(path: str, cfg: CfgNode) -> None:
     """
     try:
         then = dict(_leaves(read_run(path, lazy=True)["training"]["config"]))
-    except (CheckpointError, KeyError, TypeError, AttributeError):
+    except (CheckpointError, KeyError):
         return
     for key, value in _leaves(plain(cfg)):
         may_change = not key.startswith("MODEL.") or key.rpartition(".")[2] in MAY_CHANGE

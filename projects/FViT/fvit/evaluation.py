@@ -1,23 +1,17 @@
 """Evaluating a detector on datasets: one pass over each, its vocabulary switched in, one table at the end."""
 
-import logging
-
 from torch import nn
 
-from d2host import CfgNode, comm
+from d2host import CfgNode
 from declip.data.detection.datasets import detection_classes
 from declip.evaluation.detection import DetectionEvaluator
-from declip.evaluation.results import write_results
-from declip.evaluation.run import PICTURES, evaluate_test_sets, results_folder
+from declip.evaluation.run import PICTURES, evaluate_test_sets
 from fvit.data import build_test_loader
 from fvit.visualizer import DetectionVisualizer
 
 
 def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
-    """Evaluate a :class:`fvit.modeling.FViT` on every set of ``DATASETS.TEST``, whatever its classes.
-
-    Writes ``inference/<dataset>/`` (results, per-class tables, pictures) and ``inference/results.{json,md,csv}`` under
-    ``OUTPUT_DIR``, and logs the table.
+    """Evaluate a :class:`fvit.modeling.FViT` by :func:`declip.evaluation.run.evaluate_test_sets`.
 
     Returns:
         ``{dataset: {"bbox": {metric: percent}}}``, with masks ``segm``, too; empty on processes other than 0.
@@ -28,7 +22,7 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
     """
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and cfg.TEST.MASKS else ("bbox",)
     pictures = cfg.TEST.VISUALIZE, cfg.TEST.VISUALIZE_SCORE
-    results = evaluate_test_sets(
+    return evaluate_test_sets(
         cfg,
         model,
         build_loader=build_test_loader,
@@ -37,14 +31,8 @@ def evaluate_detection(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
             DetectionEvaluator.of(name, tasks=tasks, output_folder=folder),
             *([DetectionVisualizer(name, folder / PICTURES, *pictures)] if cfg.TEST.VISUALIZE else []),
         ],
+        tabulate=results_table,
     )
-    if not comm.is_main_process():
-        return {}
-    headers, rows = results_table(results)
-    logging.getLogger(__name__).info(
-        "Results in percent:\n%s", write_results(results_folder(cfg), headers, rows, results)
-    )
-    return results
 
 
 def results_table(results: dict[str, dict]) -> tuple[list[str], list[list[str | float | None]]]:

@@ -22,10 +22,7 @@ PICTURES = "visualizations"  # folder of a dataset's
 
 
 def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
-    """Evaluate a :class:`catseg.modeling.CATSeg` on every set of ``DATASETS.TEST``.
-
-    Writes ``inference/<dataset>/`` (results, per-class table, visualizations) and
-    ``inference/results.{json,md,csv}`` under ``OUTPUT_DIR``, and logs the table.
+    """Evaluate a :class:`catseg.modeling.CATSeg` by :func:`evaluate_test_sets`; folders also get a table of classes.
 
     Returns:
         ``{dataset: {"sem_seg": {metric: percent}}}``; empty on processes other than 0.
@@ -34,7 +31,7 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
         ConfigError: no test set is named.
         DataError: a dataset is unknown or incomplete, or a file unreadable.
     """
-    results = evaluate_test_sets(
+    return evaluate_test_sets(
         cfg,
         model,
         build_loader=build_test_loader,
@@ -43,15 +40,9 @@ def evaluate_datasets(cfg: CfgNode, model: nn.Module) -> dict[str, dict]:
             SemSegEvaluator.of(name, output_folder=folder, save_predictions=cfg.TEST.SAVE_PREDICTIONS),
             *([SegmentationVisualizer(name, folder / PICTURES, cfg.TEST.VISUALIZE)] if cfg.TEST.VISUALIZE else []),
         ],
+        tabulate=results_table,
+        content=lambda result: result["sem_seg"],
     )
-    if not comm.is_main_process():
-        return {}
-    headers, rows = results_table(results)
-    content = {name: result["sem_seg"] for name, result in results.items()}
-    logging.getLogger(__name__).info(
-        "Results in percent:\n%s", write_results(results_folder(cfg), headers, rows, content)
-    )
-    return results
 
 
 def evaluate_test_sets(
@@ -61,8 +52,12 @@ def evaluate_test_sets(
     build_loader: Callable[[CfgNode, str], DataLoader],
     class_names: Callable[[str], Sequence[str]],
     build_evaluators: Callable[[str, Path], Sequence[DatasetEvaluator]],
+    tabulate: Callable[[dict[str, dict]], tuple[list[str], list[list]]],
+    content: Callable[[dict], dict] = dict,
 ) -> dict[str, dict]:
     """The results of a model on every set of ``DATASETS.TEST``, the vocabulary of each switched in.
+
+    Writes ``inference/<dataset>/`` and ``inference/results.{json,md,csv}`` under ``OUTPUT_DIR``, and logs the table.
 
     Args:
         cfg: which sets, in which precision (``TEST.AMP``), and where results go.
@@ -70,9 +65,11 @@ def evaluate_test_sets(
         build_loader: the loader of a dataset, by name; all are built before the first is evaluated.
         class_names: of a dataset, by name.
         build_evaluators: of a dataset, by name and the folder that they write to.
+        tabulate: results → headers and rows of the table.
+        content: what of a dataset's results ``results.json`` holds.
 
     Returns:
-        What the evaluators say, by dataset; of processes other than 0, nothing of use.
+        What the evaluators say, by dataset; empty on processes other than 0.
 
     Raises:
         ConfigError: no test set is named.
@@ -86,6 +83,11 @@ def evaluate_test_sets(
         model.set_vocabulary(class_names(name))
         evaluators = DatasetEvaluators(build_evaluators(name, results_folder(cfg) / name))
         results[name] = evaluate(model, loader, evaluators, precision, description=name)
+    if not comm.is_main_process():
+        return {}
+    written = {name: content(result) for name, result in results.items()}
+    table = write_results(results_folder(cfg), *tabulate(results), written)
+    logging.getLogger(__name__).info("Results in percent:\n%s", table)
     return results
 
 

@@ -69,14 +69,8 @@ def evaluate_regions(
         DataError, CheckpointError: as of :func:`declip.evaluation.regions.compare_regions`.
     """
     options, encoder = options or RegionOptions(), encoder.eval()
-    for side in sides:
-        if side % encoder.patch_size:
-            raise ConfigError(f"side {side} is no multiple of the {encoder.patch_size}-pixel patches of {encoder.name}")
+    passes = passes_over_images(encoder, contexts, methods, sides)
     text = cached_names(encoder, regions.class_names, options.templates, options.cache)
-    dense = [method for method in methods if method is not RegionMethod.CROPS]
-    passes = [(side, contexts, dense) for side in sides if dense]
-    if RegionMethod.CROPS in methods:
-        passes.append((encoder.image_size, contexts[:1], [RegionMethod.CROPS]))
     results: dict[tuple[str, int], RegionAccuracy] = {}
     file = saved_predictions(folder / "predictions.jsonl", regions.class_names)
     with file if options.save_predictions else nullcontext() as saved, options.precision.autocast(text.device):
@@ -103,3 +97,24 @@ def evaluate_regions(
         "Region classification in percent:\n%s", write_report(results, regions.class_names, folder)
     )
     return results
+
+
+def passes_over_images(
+    encoder: DenseCLIP,
+    contexts: Sequence[ContextType | Context],
+    methods: Sequence[RegionMethod],
+    sides: Sequence[int],
+) -> list[tuple[int, Sequence[ContextType | Context], Sequence[RegionMethod]]]:
+    """What each pass is of: a side, contexts and methods. Crops, which neither matters to, have one of their own.
+
+    Raises:
+        ConfigError: a side is no multiple of the patch size.
+    """
+    for side in sides:
+        if side % encoder.patch_size:
+            raise ConfigError(f"side {side} is no multiple of the {encoder.patch_size}-pixel patches of {encoder.name}")
+    dense = [method for method in methods if method is not RegionMethod.CROPS]
+    passes = [(side, contexts, dense) for side in sides if dense]
+    if RegionMethod.CROPS in methods:
+        passes.append((encoder.image_size, contexts[:1], [RegionMethod.CROPS]))
+    return passes
