@@ -1,6 +1,5 @@
 """What is computed of images again and again, on disk: one file per image, each whole or not at all."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,19 +17,6 @@ from d2host.engine.errors import ConfigError, OutputError
 
 SETTINGS = "settings.json"
 HEADER = 256  # bytes of a file beside its tensors, about
-
-
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """What stands for the weights of a model: other names or numbers, another text.
-
-    >>> digest_of({"weight": torch.zeros(2)}) == digest_of({"weight": torch.ones(2)})
-    False
-    """
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 class TensorCache:

@@ -21,6 +21,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from d2host.engine.digest import digest_of
 from d2host.engine.errors import CheckpointError, DataError
 from declip.data.class_lists import first_synonym
 from declip.models.encoder import DenseCLIP
@@ -65,15 +66,13 @@ def cached_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates,
     if not folder:
         return embed_names(encoder, names, templates)
     names = check_texts(names, "class names")
-    digest = hashlib.sha256(json.dumps([encoder.name, templates.value, names]).encode())
-    for parameter in encoder.text_parameters():
-        digest.update(_bytes(parameter))
-    made_from = digest.hexdigest()
+    tower = digest_of({str(number): each for number, each in enumerate(encoder.text_parameters())})
+    made_from = hashlib.sha256(json.dumps([encoder.name, templates.value, names, tower]).encode()).hexdigest()
     path = Path(folder) / f"{made_from[:32]}.safetensors"
     if path.exists():
         try:
             embeddings = read_state_dict(path)["embeddings"]
-            facts = {"made_from": made_from, "checksum": hashlib.sha256(_bytes(embeddings)).hexdigest()}
+            facts = {"made_from": made_from, "checksum": digest_of({"embeddings": embeddings})}
             if read_facts(path) == {key: json.dumps(value) for key, value in facts.items()}:
                 _warn_of_equals(names, embeddings)
                 return embeddings.to(encoder.pixel_mean.device)
@@ -82,13 +81,9 @@ def cached_names(encoder: DenseCLIP, names: Sequence[str], templates: Templates,
             trouble = str(error)
         logging.getLogger(__name__).warning("Class embeddings %s are computed again: %s", path, trouble)
     embeddings = embed_names(encoder, names, templates)
-    checksum = hashlib.sha256(_bytes(embeddings)).hexdigest()
+    checksum = digest_of({"embeddings": embeddings})
     save_tensors({"embeddings": embeddings}, path, {"made_from": made_from, "checksum": checksum})
     return embeddings
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
 def _check_directions(encoder: DenseCLIP, names: Sequence[str], embeddings: Tensor) -> None:

@@ -1,14 +1,14 @@
 """A frozen encoder that is not asked twice about a training image."""
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from d2host.engine.digest import digest_of
 from d2host.engine.precision import Precision
-from d2host.engine.tensor_cache import TensorCache, digest_of
+from d2host.engine.tensor_cache import TensorCache
 from d2host.engine.tensors import check_finite
 from declip.models.backbone import DenseCLIPBackbone
 
@@ -55,7 +55,7 @@ class CachedBackbone(DenseCLIPBackbone):
             return super().forward(images)
         grid = [side // self.stride for side in images.shape[-2:]]
         shapes = {name: (spec.channels, *grid) for name, spec in self.output_shape().items()}
-        digests = [hashlib.sha256(image.cpu().contiguous().numpy().data).hexdigest()[:32] for image in images]
+        digests = [digest_of({"image": image}) for image in images]
         kept = [self.cache.get(digest, shapes) for digest in digests]
         missing = [index for index, maps in enumerate(kept) if maps is None]
         if missing:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from d2host.engine.digest import digest_of
 from d2host.engine.errors import ConfigError
-from d2host.engine.tensor_cache import digest_of
 from d2host.engine.tensors import check_finite
 from declip.teachers.diffusion.attention import Fusion, fuse, recording, self_attentions
 
