@@ -27,6 +27,7 @@ from pycocotools import mask as coco_mask
 
 from declip.data.detection.run_lengths import run_lengths
 from declip.evaluation.detection import DetectionEvaluator
+from declip.evaluation.detection.results_file import add_results
 from measure import in_new_process, peak_memory, print_table
 
 HEIGHT, WIDTH = 480, 640
@@ -138,9 +139,10 @@ def move_objects(records: list[dict], rng: np.random.Generator) -> list[dict]:
             if not moved.any():
                 continue
             code, label = coco_mask.encode(moved), rng.choice(known) if rng.random() < 1 / 3 else each["category_id"]
+            shape = {"size": code["size"], "counts": code["counts"].decode("ascii")}
             found.append(
                 {"image_id": record["image_id"], "category_id": int(label), "score": rng.random()}
-                | {"bbox": coco_mask.toBbox(code).tolist(), "segmentation": code}
+                | {"bbox": coco_mask.toBbox(code).tolist(), "segmentation": shape}
             )
     return found
 
@@ -167,17 +169,14 @@ def against_lvis_api(path: str) -> None:
     for task in ("bbox", "segm"):
         options = {"tasks": (task,), "category_ids": ids, "federated": True, "class_groups": groups}
         evaluator = DetectionEvaluator(labelled, [str(number) for number in sorted(ids)], **options)
-        for number in objects:
-            own = [each for each in found if each["image_id"] == number]
-            boxes, scores = np.array([each["bbox"] for each in own]), np.array([each["score"] for each in own])
-            labels = np.array([ids[each["category_id"]] for each in own], int)
-            kept = evaluator.counted(number, scores, labels)
-            masks = [own[row]["segmentation"] for row in kept] if task == "segm" else []
-            evaluator.add(number, boxes.reshape(-1, 4)[kept], scores[kept], labels[kept], masks)
+        results = [{key: each[key] for key in ("image_id", "category_id", "score", KEYS[task])} for each in found]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "results.json")
+            file.write_text(json.dumps(results))
+            add_results(evaluator, file)
         ours = evaluator.evaluate()[task]
         with contextlib.redirect_stdout(io.StringIO()):
-            given = [{key: each[key] for key in ("image_id", "category_id", "score", KEYS[task])} for each in found]
-            reference = lvis.LVISEval(path, given, task)
+            reference = lvis.LVISEval(path, results, task)
             reference.run()
         theirs = [100 * reference.results[name] for name in names]
         difference = max(abs(ours[name] - value) for name, value in zip(names, theirs, strict=True) if value >= 0)
