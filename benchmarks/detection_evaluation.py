@@ -2,15 +2,16 @@
 """Evaluation of detections at the size of the benchmarks, on synthetic objects and detections.
 
 benchmarks/detection_evaluation.py                        LVIS: 19,809 images, 300 detections each, 1,203 classes
+benchmarks/detection_evaluation.py --masks                the same with masks
 benchmarks/detection_evaluation.py --images 1000          a part
 benchmarks/detection_evaluation.py --references           besides, small sets against pycocotools and the LVIS API
 benchmarks/detection_evaluation.py --lvis lvis_val.json   boxes and masks on real objects against the LVIS API, alone
 
 Objects of an image: 12 draws of a class, of which a third are 300 times as frequent as the others, with one or two
 objects each; 2 to 11 classes are known to be absent. A third of the detections lie near to an object, with its class or
-an absent one, the others anywhere with any class. With ``--lvis``, detections are the objects of an annotation file,
-moved by some pixels, a part of them with another class that is looked for in the image. Peak memory is that of a
-process of its own, libraries included.
+an absent one, the others anywhere with any class; masks are rectangles. With ``--lvis``, detections are the objects of
+an annotation file, moved by some pixels, a part of them with another class that is looked for in the image. Peak memory
+is that of a process of its own, libraries included.
 """
 
 import argparse
@@ -64,21 +65,28 @@ def draw_boxes(rng: np.random.Generator, number: int) -> np.ndarray:
     return np.round(np.concatenate([corner, sides], axis=1), 2)
 
 
-def evaluate(images: int, classes: int, federated: bool) -> dict:
+def evaluate(images: int, classes: int, federated: bool, masks: bool) -> dict:
     """Seconds to take detections and to evaluate, GiB, and the average precision."""
     rng = np.random.default_rng(0)
     weights = np.where(np.arange(classes) % 3, 1.0, 300.0)
     weights /= weights.sum()
     drawn = [draw_image(rng, number, weights, federated) for number in range(images)]
+    if masks:
+        for record, _ in drawn:
+            for each in record["annotations"]:
+                x, y, width, height = each["bbox"]
+                each["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    task = "segm" if masks else "bbox"
     evaluator = DetectionEvaluator(
-        [record for record, _ in drawn], [str(label) for label in range(classes)], federated=federated
+        [record for record, _ in drawn], [str(label) for label in range(classes)], tasks=(task,), federated=federated
     )
     before, started = peak_memory(), time.perf_counter()
     for record, (boxes, scores, labels) in drawn:
         rows = evaluator.counted(record["image_id"], scores, labels)
-        evaluator.add(record["image_id"], boxes[rows], scores[rows], labels[rows], [])
+        codes = coco_mask.frPyObjects(boxes[rows], HEIGHT, WIDTH) if masks and len(rows) else []
+        evaluator.add(record["image_id"], boxes[rows], scores[rows], labels[rows], codes)
     taken = time.perf_counter()
-    results = evaluator.evaluate()["bbox"]
+    results = evaluator.evaluate()[task]
     done = time.perf_counter()
     return {"take": taken - started, "evaluate": done - taken, "before": before, "memory": peak_memory(), **results}
 
@@ -192,20 +200,22 @@ def main() -> None:
     """Print the tables, or, in a process of its own, a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=19_809)
+    parser.add_argument("--masks", action="store_true", help="masks instead of boxes")
     parser.add_argument("--references", action="store_true", help="compare with pycocotools and the LVIS API")
     parser.add_argument("--lvis", metavar="PATH", help="compare on this annotation file of LVIS, and nothing else")
-    parser.add_argument("--alone", nargs=3, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", nargs=4, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
-        images, classes, federated = args.alone
-        print(json.dumps(evaluate(images, classes, bool(federated))))
+        images, classes, federated, masks = args.alone
+        print(json.dumps(evaluate(images, classes, bool(federated), bool(masks))))
         return
     if args.lvis:
         against_lvis_api(args.lvis)
         return
-    found = in_new_process(__file__, "--alone", args.images, 1203, 1)
+    found = in_new_process(__file__, "--alone", args.images, 1203, 1, int(args.masks))
+    kind = "Masks" if args.masks else "Boxes"
     print_table(
-        f"Boxes of LVIS's size: {args.images:,} images, {DETECTIONS} detections each, 1203 classes",
+        f"{kind} of LVIS's size: {args.images:,} images, {DETECTIONS} detections each, 1203 classes",
         ["", "seconds"],
         [["taking detections", found["take"]], ["evaluating them", found["evaluate"]]],
     )
@@ -213,7 +223,7 @@ def main() -> None:
     if args.references:
         rows = []
         for name, images, classes, federated in (("LVIS API", 1000, 1203, 1), ("pycocotools", 500, 80, 0)):
-            ours = in_new_process(__file__, "--alone", images, classes, federated)
+            ours = in_new_process(__file__, "--alone", images, classes, federated, 0)
             seconds, precision = reference(images, classes, bool(federated))
             own = ours["take"] + ours["evaluate"]
             rows.append([name, images, classes, seconds, own, seconds / own, precision, ours["AP"]])
