@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -75,7 +76,9 @@ def padded(sample: dict, patch_size: int, foundation_patch: int) -> dict:
     return {**sample, **squares}
 
 
-def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple[int, int] = PHOTO) -> dict:
+def step(
+    device: str, plain: bool, precision: Precision, recompute: bool = False, size: tuple[int, int] = PHOTO
+) -> dict:
     """One optimizer step of the published ViT-B recipe; ``plain`` materialises attention maps too."""
     torch.manual_seed(0)
     student = build_encoder("EVA02-B-16", "random")
@@ -84,7 +87,7 @@ def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple
     foundation = FoundationTeacher("dinov2_vitb14", "random", precision)
     terms = {"content": ContentLoss(student.patch_size), "context": PlainContextLoss() if plain else ContextLoss()}
     teachers = {"clip": ClipTeacher(original, precision=precision), "foundation": foundation}
-    model = Distillation(student, teachers, terms, {"content": 1.0, "context": 0.25})
+    model = Distillation(student, teachers, terms, {"content": 1.0, "context": 0.25}).to(device)
     views = DistillationViews(ViewSizes(SIDE, student.patch_size, foundation.patch_size, 224))
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     sample = next(sample for sample in samples(views, image) if len(sample["boxes"]) == CROPS)
@@ -96,15 +99,15 @@ def step(plain: bool, precision: Precision, recompute: bool = False, size: tuple
 
     def run() -> None:
         optimizer.zero_grad()
-        with precision.autocast("cpu"):
+        with precision.autocast(device):
             losses = model([sample])
         sum(losses.values()).backward()
         optimizer.step()
 
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         seconds, _ = best_time(run, 3)
-        peak = peak_memory()
-        return {"seconds": seconds, "peak": peak, "share": share_of_limit(run, seconds, precision)}
+        peak = peak_memory(device)
+        return {"seconds": seconds, "peak": peak, "share": share_of_limit(run, seconds, precision, device)}
 
 
 def samples(views: DistillationViews, image: Tensor) -> Iterator[dict]:
@@ -112,22 +115,25 @@ def samples(views: DistillationViews, image: Tensor) -> Iterator[dict]:
     yield from (views(image, np.random.default_rng(seed)) for seed in count())
 
 
-def loss_alone(plain: bool) -> dict:
+def loss_alone(device: str, plain: bool) -> dict:
     """Forward and backward of the context loss with two student features; memory beyond the inputs."""
     torch.manual_seed(0)
-    context = tuple(torch.randn(1, TOKENS, CHANNELS, requires_grad=True) for _ in range(2))
-    teacher = rearrange(torch.randn(1, TOKENS, CHANNELS), "b (h w) c -> b c h w", h=64)
+    context = tuple(torch.randn(1, TOKENS, CHANNELS, device=device, requires_grad=True) for _ in range(2))
+    teacher = rearrange(torch.randn(1, TOKENS, CHANNELS, device=device), "b (h w) c -> b c h w", h=64)
     loss = PlainContextLoss() if plain else ContextLoss()
     few = tuple(each[:, :64] for each in context)
     loss(DenseFeatures(None, few, {}), Features(teacher[:, :, :1])).value.backward()  # loads the kernels
-    before = peak_memory()
+    before = peak_memory(device)
     run = lambda: loss(DenseFeatures(None, context, {}), Features(teacher)).value.backward()  # noqa: E731
     seconds, _ = best_time(run, 3)
-    return {"seconds": seconds, "peak": peak_memory() - before}
+    return {"seconds": seconds, "peak": peak_memory(device) - before}
 
 
-def views_alone() -> dict:
-    """Decoding a 640×480 JPEG and making its views with 9 crops, in one thread: what one loading process does."""
+def views_alone(device: str) -> dict:
+    """Decoding a 640×480 JPEG and making its views with 9 crops, in one thread: what one loading process does.
+
+    The device has no part in it.
+    """
     torch.set_num_threads(1)
     sizes = ViewSizes(SIDE, 16, 14, 224)
     views = DistillationViews(sizes, max_crops=CROPS)
@@ -141,15 +147,15 @@ def views_alone() -> dict:
 
 CASES = {
     "views of an image, one process": views_alone,
-    "step, plain fp32": lambda: step(True, Precision.FP32),
-    "step, fp32": lambda: step(False, Precision.FP32),
-    "step, fp32, recomputing": lambda: step(False, Precision.FP32, recompute=True),
-    "step, bf16": lambda: step(False, Precision.BF16),
-    "step, bf16, recomputing": lambda: step(False, Precision.BF16, recompute=True),
-    "step on a square image, fp32": lambda: step(False, Precision.FP32, size=SQUARE),
-    "step on a square image, bf16": lambda: step(False, Precision.BF16, size=SQUARE),
-    "context loss, plain": lambda: loss_alone(True),
-    "context loss": lambda: loss_alone(False),
+    "step, plain fp32": partial(step, plain=True, precision=Precision.FP32),
+    "step, fp32": partial(step, plain=False, precision=Precision.FP32),
+    "step, fp32, recomputing": partial(step, plain=False, precision=Precision.FP32, recompute=True),
+    "step, bf16": partial(step, plain=False, precision=Precision.BF16),
+    "step, bf16, recomputing": partial(step, plain=False, precision=Precision.BF16, recompute=True),
+    "step on a square image, fp32": partial(step, plain=False, precision=Precision.FP32, size=SQUARE),
+    "step on a square image, bf16": partial(step, plain=False, precision=Precision.BF16, size=SQUARE),
+    "context loss, plain": partial(loss_alone, plain=True),
+    "context loss": partial(loss_alone, plain=False),
 }
 
 
@@ -157,11 +163,12 @@ def main() -> None:
     """Measure and print; with ``--case``, measure one case in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=CASES, help="this case alone, as JSON")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
     arguments = parser.parse_args()
     if arguments.case:
-        print(json.dumps(CASES[arguments.case]()))
+        print(json.dumps(CASES[arguments.case](arguments.device)))
         return
-    results = {case: in_new_process(__file__, "--case", case) for case in CASES}
+    results = {case: in_new_process(__file__, "--case", case, "--device", arguments.device) for case in CASES}
     rows = []
     for case, result in results.items():
         if case == "views of an image, one process":
@@ -172,7 +179,7 @@ def main() -> None:
         share = f"{result['share']:.0%}" if "share" in result else ""
         rows.append([case, result["seconds"], f"{faster:.2f}x", result["peak"], f"{memory:.0%}", share])
     headers = ["case", "seconds", "faster", "peak GiB", "memory", "of the limit"]
-    print_table("Distillation", headers, rows)
+    print_table("Distillation", headers, rows, arguments.device)
 
 
 if __name__ == "__main__":

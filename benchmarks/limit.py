@@ -45,9 +45,9 @@ def flops(function: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def share_of_limit(function: Callable[[], Any], seconds: float, precision: Precision) -> float:
+def share_of_limit(function: Callable[[], Any], seconds: float, precision: Precision, device: str = "cpu") -> float:
     """What a call that takes so long reaches of the rate of large matrix products in that precision."""
-    return flops(function) / seconds / matmul_rate(precision)
+    return flops(function) / seconds / matmul_rate(precision, device)
 
 
 def share_in_products(function: Callable[[], Any]) -> float:

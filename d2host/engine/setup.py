@@ -10,7 +10,7 @@ from d2host import HOST, CfgNode, comm, seed_all_rng, setup_logger
 from d2host.engine.atomic import replacing
 from d2host.engine.errors import ConfigError, OutputError
 
-LOGGERS = ("d2host", "declip", "catseg", "fvcore", "detectron2")
+LOGGERS = ("d2host", "declip", "catseg", "fvit", "nanoworld", "fvcore", "detectron2")  # whose messages are shown
 
 
 def resolve_device(device: str) -> str:

@@ -38,7 +38,8 @@ class ZeroShotSegmenter(PatchEncoder):
         super().__init__(encoder, protocol, windows_at_once)
         self.vocabulary = vocabulary
         self.register_buffer("embeddings", embeddings, persistent=False)
-        self.register_buffer("owners", torch.tensor(vocabulary.owners), persistent=False)
+        owners = torch.tensor(vocabulary.owners, device=embeddings.device)
+        self.register_buffer("owners", owners, persistent=False)
 
     @torch.no_grad()
     def forward(self, batch: Sequence[dict]) -> list[dict]:
