@@ -11,9 +11,14 @@ import sys
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 
 from d2host import setup_logger
+
+several_processes = pytest.mark.skipif(
+    torch.cuda.device_count() == 1, reason="one GPU serves one process: set CUDA_VISIBLE_DEVICES= to run these on CPUs"
+)
 
 
 def run_program(program, *arguments, env=None, cwd="."):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from d2host.engine.setup import LOGGERS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = {
     "d2host": "d2host",
@@ -49,6 +51,10 @@ def test_every_package_is_installed():
         for path in (REPOSITORY / source).rglob("__init__.py")
     }
     assert listed == present
+
+
+def test_the_messages_of_every_room_are_shown():
+    assert {name for name in SOURCES if "." not in name} <= {*LOGGERS}
 
 
 def test_the_recipes_and_class_lists_that_the_code_reads_are_in_the_repository():

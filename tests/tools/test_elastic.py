@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.running import several_processes
+
 TRAIN_NET = Path(__file__).resolve().parents[2] / "tools/train_net.py"
 PATIENCE = 1200  # seconds
 
@@ -52,6 +54,7 @@ def process_of(agent):
     return int(Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()[0])
 
 
+@several_processes
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="finds processes as Linux lists them")
 @pytest.mark.parametrize("lost", [0, 1])

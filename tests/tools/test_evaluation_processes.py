@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import several_processes
+
 PROGRAM = Path(__file__).parent / "evaluation_program.py"
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
+@several_processes
 def test_two_processes_leave_what_one_does(environment, tiny_config, tmp_path):
     files = []
     for processes in (1, 2):
@@ -34,6 +37,7 @@ def test_two_processes_leave_what_one_does(environment, tiny_config, tmp_path):
     assert sum(name.startswith("dense/qk/nano_val/predictions/") for name in names) == 7
 
 
+@several_processes
 @pytest.mark.slow
 def test_each_process_of_a_command_has_a_log_of_its_own(environment, tmp_path):
     options = ["--encoder", "nano", "--weights", "nano-clip", "--methods", "boxes", "--prompts", "name"]

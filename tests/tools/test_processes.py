@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.running import several_processes
+
 PROGRAM = Path(__file__).parent / "equal_program.py"
 
 
@@ -35,6 +37,7 @@ def whole(train):
     return train(processes=1, steps=1)
 
 
+@several_processes
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "steps", "trainings"), [(2, 1, 4), (1, 2, 2), (2, 2, 2)])
 def test_a_batch_that_is_shared_trains_like_a_whole_one(processes, steps, trainings, whole, train):

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from declip.weights.files import read_metadata
+from tests.running import several_processes
 
 TRAIN_DECLIP = Path(__file__).resolve().parents[2] / "tools/train_declip.py"
 TINY = [
@@ -100,6 +101,7 @@ def test_a_run_goes_on_where_it_left_the_shards(finished, tool, datasets_root, l
     assert losses(tmp_path / "whole") == losses(tmp_path / "resumed")
 
 
+@several_processes
 def test_two_processes_give_the_losses_of_one(finished, tool, python, losses, tmp_path):
     result = tool("train_declip.py", "--num-gpus", 2, *TINY, "OUTPUT_DIR", tmp_path, launcher=python)
     assert result.returncode == 0, result.stderr[-3000:]

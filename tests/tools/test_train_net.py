@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.running import several_processes
+
 TRAIN_NET = Path(__file__).resolve().parents[2] / "tools/train_net.py"
 
 
@@ -71,6 +73,7 @@ def test_a_killed_run_goes_on_exactly_where_its_last_checkpoint_was(
     assert ours[max(theirs)] == theirs[max(theirs)]
 
 
+@several_processes
 @pytest.mark.parametrize("launcher", ["--num-gpus", "torchrun"])
 def test_two_processes_give_the_losses_of_one(finished, launcher, tool, python, tiny_config, losses, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -107,6 +110,7 @@ def test_an_evaluation_takes_the_newest_checkpoint_where_no_weights_are_named(fi
     assert nothing.returncode == 2 and "holds no checkpoint: train first, or give MODEL.WEIGHTS" in nothing.stderr
 
 
+@several_processes
 def test_an_error_of_a_rank_is_one_sentence(tool, python, tiny_config, tmp_path):
     arguments = ["--num-gpus", 2, "--config-file", tiny_config, "DATASETS.TRAIN", "('ade',)", "OUTPUT_DIR", tmp_path]
     result = tool("train_net.py", *arguments, launcher=python)

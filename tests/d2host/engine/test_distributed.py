@@ -15,6 +15,7 @@ import pytest
 from d2host.engine import distributed
 from d2host.engine.distributed import launch
 from d2host.engine.errors import ConfigError, DataError, TrainingError
+from tests.running import several_processes
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def ranks(monkeypatch):
     return importlib.import_module("ranks")
 
 
+@several_processes
 def test_an_error_of_a_rank_arrives_as_the_object_it_is_and_ends_the_others(ranks, tmp_path):
     with pytest.raises(DataError) as caught:
         launch(ranks.fail_on_rank_1, 2, (tmp_path,))
@@ -32,11 +34,13 @@ def test_an_error_of_a_rank_arrives_as_the_object_it_is_and_ends_the_others(rank
     assert len(pids) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+@several_processes
 def test_a_defect_of_a_rank_keeps_its_traceback(ranks):
     with pytest.raises(Exception, match="in divide_by_zero"):
         launch(ranks.divide_by_zero, 2)
 
 
+@several_processes
 def test_a_rank_that_resolves_another_host_refuses(ranks, monkeypatch):
     monkeypatch.setenv("D2HOST", "detectron")
     with pytest.raises(ConfigError, match="D2HOST='detectron' is not a host"):
@@ -77,6 +81,7 @@ def test_a_number_of_processes_beside_torchruns_is_refused(monkeypatch):
         launch(pytest.fail, 3)
 
 
+@several_processes
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_processes_that_never_come_are_not_waited_for_long(rank, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -112,6 +117,7 @@ if __name__ == "__main__":
 """
 
 
+@several_processes
 def test_an_interrupt_to_the_parent_alone_ends_every_rank(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     parent = subprocess.Popen(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.running import several_processes
+
 PROGRAM = Path(__file__).parent / "line_program.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 STARTING = 200  # seconds, on a machine that does other things, too
@@ -79,6 +81,7 @@ def test_what_has_nothing_to_save_ends_at_once(options, number, status, program,
     assert not [*tmp_path.glob("model_*")]
 
 
+@several_processes
 def test_a_process_that_is_killed_ends_the_others_and_is_named(program, tmp_path):
     ended, sentences = program("--num-gpus", 2, "--fault", "killed")
     assert ended.returncode == 2 and "Traceback" not in ended.stderr + ended.stdout
@@ -86,6 +89,7 @@ def test_a_process_that_is_killed_ends_the_others_and_is_named(program, tmp_path
     assert nothing_is_left(tmp_path)
 
 
+@several_processes
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["parent", "group", "0", "1"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, 2)])
@@ -98,6 +102,7 @@ def test_whichever_process_a_signal_reaches_all_end_with_one_sentence(target, nu
     assert len([*tmp_path.glob("model_*.pth")]) == (number == signal.SIGTERM)
 
 
+@several_processes
 @pytest.mark.slow
 def test_ranks_whose_parent_was_killed_save_and_end(program, tmp_path):
     program("--num-gpus", 2, number=signal.SIGKILL, processes=2)
@@ -107,6 +112,7 @@ def test_ranks_whose_parent_was_killed_save_and_end(program, tmp_path):
     assert nothing_is_left(tmp_path) and len([*tmp_path.glob("model_*.pth")]) == 1
 
 
+@several_processes
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["parent", "1"])
 @pytest.mark.parametrize("options", [(), ("--evaluate",)])
@@ -120,6 +126,7 @@ def test_torchrun_is_obeyed(target, options, program, tmp_path):
     assert nothing_is_left(tmp_path)
 
 
+@several_processes
 @pytest.mark.slow
 def test_a_rank_of_torchrun_that_is_killed_ends_the_others_in_a_sentence(program, tmp_path):
     ended, sentences = program(launcher=TORCHRUN, number=signal.SIGKILL, target="1", processes=2)
@@ -128,6 +135,7 @@ def test_a_rank_of_torchrun_that_is_killed_ends_the_others_in_a_sentence(program
     assert nothing_is_left(tmp_path)
 
 
+@several_processes
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "status", "said"),
@@ -140,6 +148,7 @@ def test_a_fault_of_one_process_ends_all(fault, status, said, program, tmp_path)
     assert nothing_is_left(tmp_path)
 
 
+@several_processes
 @pytest.mark.slow
 def test_a_process_that_hangs_while_another_failed_is_killed(program, tmp_path):
     ended, sentences = program("--num-gpus", 2, "--fault", "hang", number=signal.SIGKILL, target="0", processes=2)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.running import several_processes
+
 PROGRAM = Path(__file__).parent / "sharded_program.py"
 
 
+@several_processes
 @pytest.mark.slow
 def test_a_student_sharded_over_two_processes_learns_like_a_whole_one(tmp_path):
     for processes in (1, 2):

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from d2host.engine.distributed import launch
+from tests.running import several_processes
 
 
+@several_processes
 def test_two_processes_normalise_as_one(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     torch.manual_seed(0)

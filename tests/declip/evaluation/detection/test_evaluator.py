@@ -14,6 +14,7 @@ from declip.evaluation.results import finite
 from tests.coco_real import coco_real_det
 from tests.declip.evaluation.detection import ranks
 from tests.declip.evaluation.detection.ranks import perfect
+from tests.running import several_processes
 
 NAMES = ["cat", "dog", "cup"]
 
@@ -85,6 +86,7 @@ def test_of_an_image_300_detections_count_on_a_federated_dataset():
     assert evaluator.evaluate()["bbox"]["AP"] == 0
 
 
+@several_processes
 def test_several_processes_give_what_one_gives(tmp_path):
     launch(ranks.evaluate_share, 2, (tmp_path,))
     evaluator = DetectionEvaluator(ranks.records(), ["cat", "dog"])

@@ -130,3 +130,12 @@ def test_what_the_model_sees_is_bounded_whatever_the_image(encoder, size, settin
     assert max(height, width) <= 8 * (protocol.short_side or encoder.patch_size * 2**7.5)
     if size == (480, 640):
         assert (height, width) == ((448, 597) if protocol.short_side else size)
+
+
+def test_what_a_segmenter_keeps_is_where_its_embeddings_are(encoder):
+    embeddings = torch.empty(len(VOCABULARY.names), encoder.embed_dim, device="meta")
+    segmenter = ZeroShotSegmenter(encoder, embeddings, VOCABULARY, Protocol())
+    assert {name: kept.device.type for name, kept in segmenter.named_buffers(recurse=False)} == {
+        "embeddings": "meta",
+        "owners": "meta",
+    }
