@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from d2host.engine import arguments
 from d2host.engine.command import run_command
+from nanoworld.datasets import SPLITS
 from nanoworld.plugin import NANO, NANO_12
 from nanoworld.reproduce.tables import TABLES, Row, RowKind, Table
 
@@ -40,7 +41,8 @@ def main(args: argparse.Namespace) -> None:
     setup_logger(str(args.output), name="catseg")
     folder = args.output / "runs" / subject.version()
     threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.jobs > 1 else None
-    runs = Runs(Path(__file__).resolve().parent, folder, subject, options=tuple(args.opts), threads=threads)
+    tools, options = Path(__file__).resolve().parent, tuple(args.opts)
+    runs = Runs(tools, folder, subject, args.dataset, options=options, threads=threads)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     runs.evaluate_all(rows, seeds, args.jobs)
     for table in tables:
@@ -107,6 +109,12 @@ def parse_arguments() -> argparse.Namespace:
         default=NANO,
         choices=[NANO, NANO_12],
         help="whose tables; a nano-clip-12 has no shipped nano-DeCLIP to segment with (default: %(default)s)",
+    )
+    add(
+        "--dataset",
+        default="nano_final",
+        choices=[*SPLITS],
+        help="scenes to evaluate on, those of detectors excepted (default: %(default)s, by which nothing is chosen)",
     )
     add(
         "--seeds",
