@@ -134,7 +134,7 @@ class DistillationTrainer(Trainer):
                     results["class_token_original"] = self._original_class_token
         finally:
             encoder.train(training)
-        if comm.is_main_process():
+        if results:
             logging.getLogger(__name__).info("Validation: %s", results)
         return results
 
