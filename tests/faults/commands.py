@@ -190,7 +190,7 @@ COMMANDS = {
         "{world}/tools/reproduce.py",
         {"table": ("8",), "seeds": ("1",), **OUT},
         {"table": "choice", "scale": "choice", "seeds": "few", "first_seed": "seed", "jobs": "processes",
-         "encoder": "choice", "output": "folder", "opts": "overrides"},
+         "encoder": "choice", "dataset": "choice", "output": "folder", "opts": "overrides"},
     ),
     "list_encoders": Command(
         "tools/list_encoders.py",
