@@ -58,7 +58,7 @@ def measure(num_classes: int, repeats: int, device: str) -> list[object]:
         bf16, _ = best_time(segment, repeats)
         shares.append(share_of_limit(segment, bf16, Precision.BF16, device))
     plain, expected = best_time(lambda: plain_labels(model, sample), RUNS[device])
-    alike = (ours == expected).double().mean().item()
+    alike = (ours.cpu() == expected.cpu()).double().mean().item()
     return [
         num_classes,
         plain,

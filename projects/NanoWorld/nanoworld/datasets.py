@@ -52,10 +52,9 @@ SPLITS = {
     "nano_val": NanoSplit("val", seed=2, size=200, classes=SEEN_CLASSES),
     "nano_val_unseen": NanoSplit("val_unseen", seed=3, size=200, classes=CLASSES),
     "nano_test": NanoSplit("test", seed=4, size=300, classes=CLASSES),
-    "nano_final": NanoSplit("final", seed=505, size=300, classes=CLASSES),  # for finished work: nothing is chosen by it
-    "nano_final_2": NanoSplit(
-        "final_2", seed=606, size=300, classes=CLASSES
-    ),  # likewise, once nano_final has been seen
+    # for finished work, nothing is chosen by these; the second where the first has been seen
+    "nano_final": NanoSplit("final", seed=505, size=300, classes=CLASSES),
+    "nano_final_2": NanoSplit("final_2", seed=606, size=300, classes=CLASSES),
 }
 
 
