@@ -129,11 +129,8 @@ def loss_alone(device: str, plain: bool) -> dict:
     return {"seconds": seconds, "peak": peak_memory(device) - before}
 
 
-def views_alone(device: str) -> dict:
-    """Decoding a 640×480 JPEG and making its views with 9 crops, in one thread: what one loading process does.
-
-    The device has no part in it.
-    """
+def views_alone() -> dict:
+    """Decoding a 640×480 JPEG and making its views with 9 crops, in one thread: what one loading process does."""
     torch.set_num_threads(1)
     sizes = ViewSizes(SIDE, 16, 14, 224)
     views = DistillationViews(sizes, max_crops=CROPS)
@@ -146,7 +143,7 @@ def views_alone(device: str) -> dict:
 
 
 CASES = {
-    "views of an image, one process": views_alone,
+    "views of an image, one process": lambda device: views_alone(),
     "step, plain fp32": partial(step, plain=True, precision=Precision.FP32),
     "step, fp32": partial(step, plain=False, precision=Precision.FP32),
     "step, fp32, recomputing": partial(step, plain=False, precision=Precision.FP32, recompute=True),

@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Hexadecimal digits that stand for tensors by their names and numbers, whatever device holds them.
+    """Hexadecimal digits that stand for tensors by names, types, shapes and numbers, whatever device holds them.
 
     >>> digest_of({"weight": torch.zeros(2)}) == digest_of({"weight": torch.ones(2)})
     False
     """
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
-        digest.update(name.encode())
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

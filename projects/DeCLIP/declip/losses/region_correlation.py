@@ -34,6 +34,7 @@ class RegionCorrelationLoss(DistillationLoss):
         distance: between rows.
         points: along a side of a region; 1: the region is one feature, and related to the others.
 
+    >>> _ = torch.manual_seed(0)
     >>> features = DenseFeatures(content=torch.randn(1, 512, 4, 6), context=(), hidden={})
     >>> boxes = torch.tensor([[0.0, 0.0, 48.0, 64.0], [48.0, 0.0, 96.0, 64.0]])  # the halves of a view of 64×96 pixels
     >>> loss = RegionCorrelationLoss(patch_size=16)(features, Features(torch.randn(1, 384, 4, 6)), Regions((boxes,)))
